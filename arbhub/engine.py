@@ -1,0 +1,67 @@
+"""What an engine is to the hub, wherever it runs: control frames in, a verdict for every opportunity out.
+
+An engine is pure with respect to ticks: `judge` depends on the opportunities' columns and on the control frames
+so far, and changes nothing. It reads no clock, file or random number. So batches may be cut, dropped or shed
+without two engines ever disagreeing about the past.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from arbhub.columns import APPROVE, REJECT, Bools, Floats, Ints, Opportunities, Verdicts
+from arbhub.reference import Universe
+from arbhub.settings.engines import EnginesSettings
+from arbhub.settings.risk import RiskSettings
+from arbhub.settings.section import Section
+from arbhub.state import Report, Snapshot
+
+
+class EngineConfiguration(Section):
+    """What an engine may read of the configuration."""
+
+    model_config = {"ser_json_inf_nan": "constants"}
+
+    engines: EnginesSettings = EnginesSettings()
+    risk: RiskSettings = RiskSettings()
+
+
+class Engine:
+    """The base of every engine. The hub calls `configure`, `reference` and, where wanted, `snapshot` first."""
+
+    name: str
+    reasons: tuple[str, ...] = ()
+    """Why it may reject; a verdict names one by its number, counted from 1."""
+    wants_depth = False
+    wants_state = False
+
+    def configure(self, configuration: EngineConfiguration) -> None:
+        """Take new settings; called again whenever they change."""
+        raise NotImplementedError(f"engine {self.name} has nothing to configure it with")
+
+    def reference(self, universe: Universe) -> None:
+        """Take new reference data; the universe is the caller's and grows in place."""
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        """Take the ledger's whole state; only where `wants_state`."""
+
+    def report(self, report: Report) -> None:
+        """Take an execution report; only where `wants_state`."""
+
+    def judge(self, opportunities: Opportunities) -> Verdicts:
+        """One verdict a row."""
+        raise NotImplementedError(f"engine {self.name} judges nothing")
+
+
+def first_reason(n: int, rules: Sequence[Bools]) -> Ints:
+    """The number of the first rule that holds of each row, counted from 1; 0 where none does."""
+    reason = np.zeros(n, np.int64)
+    for number in range(len(rules), 0, -1):
+        reason[rules[number - 1]] = number
+    return reason
+
+
+def verdicts(reason: Ints, bps: Floats, quantity: Floats | None = None) -> Verdicts:
+    """Reject where there is a reason, approve elsewhere; without `quantity` no cap."""
+    cap = np.full(len(reason), np.inf) if quantity is None else quantity
+    return Verdicts(np.where(reason == 0, APPROVE, REJECT), reason, bps, cap)

@@ -1,0 +1,156 @@
+"""The risk limits: one pure function for the risk engine and for the executor's gate.
+
+The risk engine asks it about every opportunity on the state last reported; the gate asks it about one approved
+decision on the true state, reservations included. Both get the same answer from the same state.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from arbhub.columns import Floats, Ints
+from arbhub.settings.risk import RiskSettings
+from arbhub.state import DAY_NS, HALTED, REDUCING, TRADING_STATES, LedgerState
+
+SECOND_NS = 1_000_000_000
+ORDERS_PER_DECISION = 2
+
+# In this order they are asked, and the first that holds is the reason.
+REASONS = (
+    "STATE_UNKNOWN",
+    "TRADING_HALTED",
+    "REDUCING_ONLY",
+    "COOLDOWN",
+    "MAX_OPEN_PER_INSTRUMENT",
+    "MAX_ORDERS_PER_S",
+    "MAX_DAILY_LOSS",
+    "MAX_DRAWDOWN",
+    "MAX_NOTIONAL_PER_ORDER",
+    "MAX_POSITION",
+    "MAX_EXPOSURE",
+    "BALANCE_BUY_LEG",
+    "BALANCE_SELL_LEG",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """n trades to judge. Prices in quote currency, ids as in the state's universe.
+
+    `buy_ask` and `sell_bid` are the legs' best prices and count for notional and exposure: the risk engine and
+    the gate must see the same trade. `buy_limit` is the most that the buy leg may pay, and `taker` its fee as a
+    fraction of the notional: both count for the balance, which has to cover the worst case.
+    """
+
+    ts_ns: Ints
+    instrument: Ints
+    buy_venue: Ints
+    sell_venue: Ints
+    buy_ask: Floats
+    sell_bid: Floats
+    buy_limit: Floats
+    taker: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """How much may be traded: `quantity` (n,) in base currency, `reason` (n,) 0 or 1-based in REASONS."""
+
+    quantity: Floats
+    reason: Ints
+
+
+def headroom(state: LedgerState, limits: RiskSettings, pair: Pair) -> Headroom:
+    """The largest quantity of each trade that keeps every limit; where that is none, which limit forbids it."""
+    n = len(pair.ts_ns)
+    if not state.known:
+        return Headroom(np.zeros(n), np.ones(n, np.int64))
+    trading = max(state.trading_state or HALTED, TRADING_STATES[limits.trading_state])
+    blocks, caps = _blocks(state, limits, pair, trading), _caps(state, limits, pair, trading)
+    quantity = np.full(n, np.inf)
+    reason = np.zeros(n, np.int64)
+    for number, name in reversed(list(enumerate(REASONS, 1))):
+        if name in blocks:
+            reason[blocks[name]] = number
+        if name in caps:
+            reason[~(caps[name] > 0)] = number
+            quantity = np.minimum(quantity, caps[name])
+    return Headroom(quantity, reason)
+
+
+def _blocks(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) -> dict[str, np.ndarray]:
+    """Where a limit forbids any quantity at all, by reason."""
+    i, ts = pair.instrument, pair.ts_ns
+    blocks: dict[str, np.ndarray] = {}
+    if trading == HALTED:
+        blocks["TRADING_HALTED"] = np.ones(len(ts), np.bool_)
+    if limits.cooldown_ms > 0:
+        blocks["COOLDOWN"] = ts - state.last_decision_ns[i] < limits.cooldown_ms * 1e6
+    if np.isfinite(limits.max_open_per_instrument):
+        blocks["MAX_OPEN_PER_INSTRUMENT"] = state.open[i] + 1 > limits.max_open_per_instrument
+    if np.isfinite(limits.max_orders_per_s):
+        sent = state.order_ts_ns
+        recent = np.searchsorted(sent, ts, "right") - np.searchsorted(sent, ts - SECOND_NS, "right")
+        blocks["MAX_ORDERS_PER_S"] = recent + ORDERS_PER_DECISION > limits.max_orders_per_s
+    quote = np.asarray(state.universe.quote, np.int64)[i]
+    if np.isfinite(limits.max_daily_loss):
+        today = np.where(state.day[quote] == ts // DAY_NS, state.realised_day[quote], 0.0)
+        blocks["MAX_DAILY_LOSS"] = ~(-today < limits.max_daily_loss)
+    if np.isfinite(limits.max_drawdown):
+        drawdown = state.high_water[quote] - state.cumulative[quote]
+        blocks["MAX_DRAWDOWN"] = ~(drawdown < limits.max_drawdown)
+    return blocks
+
+
+def _caps(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) -> dict[str, Floats]:
+    """The largest quantity each limit allows, by reason; zero, negative or NaN: none."""
+    i, buy, sell = pair.instrument, pair.buy_venue, pair.sell_venue
+    bought = state.position[i, buy] + state.reserved_buy[i, buy]
+    sold = state.position[i, sell] - state.reserved_sell[i, sell]
+    caps: dict[str, Floats] = {}
+    if trading == REDUCING:
+        caps["REDUCING_ONLY"] = np.minimum(-bought, sold)
+    if np.isfinite(limits.max_notional_per_order):
+        dearer = np.maximum(pair.buy_ask, pair.sell_bid)
+        caps["MAX_NOTIONAL_PER_ORDER"] = limits.max_notional_per_order / dearer
+    if np.isfinite(limits.max_position):
+        caps["MAX_POSITION"] = np.minimum(limits.max_position - bought, limits.max_position + sold)
+    if np.isfinite(limits.max_exposure):
+        caps["MAX_EXPOSURE"] = _exposure_cap(state, limits.max_exposure, pair, bought, sold)
+    if np.isfinite(state.free).any() or not state.unlimited:
+        quote = np.asarray(state.universe.quote, np.int64)[i]
+        base = np.asarray(state.universe.base, np.int64)[i]
+        caps["BALANCE_BUY_LEG"] = state.free[buy, quote] / (pair.buy_limit * (1 + pair.taker))
+        caps["BALANCE_SELL_LEG"] = state.free[sell, base]
+    return caps
+
+
+def _exposure_cap(state: LedgerState, limit: float, pair: Pair, bought: Floats, sold: Floats) -> Floats:
+    """The largest quantity that keeps gross exposure within `limit`, 0 where none does.
+
+    With q traded the pair's own exposure is |bought + q| * ask + |sold - q| * bid: convex in q, and the largest
+    of the four lines the signs give. So the allowed q are an interval, cut by each line on its own.
+    """
+    i = pair.instrument
+    quote = np.asarray(state.universe.quote, np.int64)[i]
+    own = _worst(state, i, pair.buy_venue) + _worst(state, i, pair.sell_venue)
+    room = limit - (state.gross_exposure()[quote] - own)
+    least, most = np.zeros(len(i)), np.full(len(i), np.inf)
+    for s, t in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+        slope = s * pair.buy_ask + t * pair.sell_bid
+        left = room - (s * bought * pair.buy_ask - t * sold * pair.sell_bid)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            edge = left / slope
+        most = np.where(slope > 0, np.minimum(most, edge), most)
+        least = np.where(slope < 0, np.maximum(least, edge), least)
+        most = np.where((slope == 0) & (left < 0), 0.0, most)
+    return np.where(most >= least, most, 0.0)
+
+
+def _worst(state: LedgerState, i: Ints, v: Ints) -> Floats:
+    long, short = (
+        state.position[i, v] + state.reserved_buy[i, v],
+        state.position[i, v] - state.reserved_sell[i, v],
+    )
+    worst: Floats = np.maximum(np.abs(long), np.abs(short)) * state.mark[i, v]
+    return worst

@@ -1,0 +1,22 @@
+"""[risk]: the limits of the risk engine and of the executor's gate."""
+
+from typing import Literal
+
+from arbhub.settings.section import Amount, Limit, Section
+
+
+class RiskSettings(Section):
+    """Limits; `inf` turns one off. Amounts per quote asset, positions in base currency."""
+
+    max_notional_per_order: Limit = float("inf")
+    max_position: Limit = float("inf")
+    max_exposure: Limit = float("inf")
+    max_daily_loss: Limit = float("inf")
+    max_drawdown: Limit = float("inf")
+    max_orders_per_s: Limit = float("inf")
+    max_open_per_instrument: Limit = float("inf")
+    cooldown_ms: Amount = 0.0
+    trading_state: Literal["active", "reducing", "halted"] = "active"
+    """The least restrictive state allowed; the ledger's own may be stricter."""
+    balance_margin_bps: Amount = 50.0
+    """How much dearer than the best ask the risk engine counts the buy leg, as its limit price may lie deeper."""

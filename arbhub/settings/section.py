@@ -1,0 +1,28 @@
+"""The base of every settings section: immutable, strictly typed, and an unknown key is an error, not a typo kept."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+
+
+class Section(BaseModel):
+    """A table of the configuration file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isdigit() and int(port) <= 65535):
+        raise ValueError('should be "HOST:PORT", such as "127.0.0.1:7401"')
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+# `inf` turns a limit off, so limits allow it and amounts do not; NaN is never a setting.
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0)]
+Limit = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+# TOML has lists; strict typing would refuse them where a setting is a tuple.
+Names = Annotated[tuple[str, ...], Strict(False)]

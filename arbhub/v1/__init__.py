@@ -1,0 +1,1 @@
+"""Stubs generated from proto/arbhub/v1; `make proto` makes them anew."""

@@ -1,0 +1,216 @@
+"""Columns to wire bytes and back.
+
+A packed fixed-width field is its tag, its length and the array's little-endian bytes, so a column is written
+without a Python object a value; protobuf reads them back. Because every column is a repeated field, encoded
+column sets join by concatenation. `ColumnError` names the column that does not fit.
+"""
+
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+import numpy as np
+from google.protobuf.message import Message
+
+from arbhub.columns import Decisions, Depth, Floats, Ints, Opportunities, Side, Ticks, Verdicts
+from arbhub.v1 import decision_pb2, market_pb2, opportunity_pb2
+
+if sys.byteorder != "little":
+    raise ImportError(
+        "arbhub writes arrays to the wire as they lie in memory and needs a little-endian machine"
+    )
+
+_Array = TypeVar("_Array", Ints, Floats)
+INT64, UINT32, DOUBLE = np.dtype("<i8"), np.dtype("<u4"), np.dtype("<f8")
+TICK_COLUMNS = (INT64, UINT32, UINT32, UINT32, DOUBLE, DOUBLE, UINT32, DOUBLE, DOUBLE, INT64)
+OPPORTUNITY_COLUMNS = (INT64, INT64, *(UINT32,) * 4, *(DOUBLE,) * 4, *(INT64,) * 3)
+DEPTH_COLUMNS = (UINT32, DOUBLE, DOUBLE) * 2
+VERDICT_COLUMNS = (UINT32, UINT32, *(DOUBLE,) * 4)
+DECISION_COLUMNS = (INT64, INT64, *(UINT32,) * 5, *(DOUBLE,) * 7, INT64, DOUBLE, DOUBLE)
+
+
+class ColumnError(ValueError):
+    """A column whose length does not fit the others, or a value that cannot stand in it."""
+
+
+def varint(value: int) -> bytes:
+    """The base-128 encoding of a non-negative integer."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def submessage(number: int, encoded: bytes) -> bytes:
+    """An encoded message as field `number` of another."""
+    return b"".join((varint(number << 3 | 2), varint(len(encoded)), encoded))
+
+
+def _columns(types: Iterable[np.dtype], arrays: Iterable[np.ndarray]) -> bytes:
+    parts: list[bytes] = []
+    for number, (dtype, array) in enumerate(zip(types, arrays, strict=True), 1):
+        if len(array):
+            raw = array.astype(dtype, copy=False).tobytes()
+            parts += (varint(number << 3 | 2), varint(len(raw)), raw)
+    return b"".join(parts)
+
+
+def encode_ticks(t: Ticks) -> bytes:
+    """As TickColumns."""
+    bids, asks = t.bids.flat(), t.asks.flat()
+    columns = (t.ts_ns, t.instrument, t.venue, t.bids.count, *bids, t.asks.count, *asks, t.ts_event_ns)
+    return _columns(TICK_COLUMNS, columns)
+
+
+def encode_opportunities(o: Opportunities) -> bytes:
+    """As OpportunityColumns, without the depth."""
+    columns = (
+        o.sequence,
+        o.ts_ns,
+        o.instrument,
+        o.candidate,
+        o.buy_venue,
+        o.sell_venue,
+        o.buy_ask,
+        o.buy_ask_size,
+        o.sell_bid,
+        o.sell_bid_size,
+        o.buy_ts_ns,
+        o.sell_ts_ns,
+        o.edge_since_ns,
+    )
+    return _columns(OPPORTUNITY_COLUMNS, columns)
+
+
+def encode_depth(d: Depth) -> bytes:
+    """As DepthColumns."""
+    return _columns(DEPTH_COLUMNS, (d.asks.count, *d.asks.flat(), d.bids.count, *d.bids.flat()))
+
+
+def encode_verdicts(v: Verdicts) -> bytes:
+    """As VerdictColumns."""
+    none = np.zeros(0)
+    limits = (none if c is None else c for c in (v.buy_limit, v.sell_limit))
+    return _columns(VERDICT_COLUMNS, (v.verdict, v.reason, v.bps, v.quantity, *limits))
+
+
+def encode_decisions(d: Decisions) -> bytes:
+    """As DecisionColumns."""
+    columns = (
+        d.sequence,
+        d.ts_ns,
+        d.instrument,
+        d.approved,
+        d.reason,
+        d.buy_venue,
+        d.sell_venue,
+        d.gross_edge_bps,
+        d.fee_bps,
+        d.slippage_bps,
+        d.net_edge_bps,
+        d.quantity,
+        d.buy_limit,
+        d.sell_limit,
+        d.expires_ns,
+        d.buy_ask,
+        d.sell_bid,
+    )
+    return _columns(DECISION_COLUMNS, columns)
+
+
+def decode_ticks(m: market_pb2.TickColumns) -> Ticks:
+    """From TickColumns; ColumnError where the columns do not fit each other."""
+    n = len(m.ts_ns)
+    read = _Reader(m, n)
+    return Ticks(
+        read.ints("ts_ns"),
+        read.ints("instrument"),
+        read.ints("venue"),
+        read.side("bid_levels", "bid_price", "bid_size"),
+        read.side("ask_levels", "ask_price", "ask_size"),
+        read.ints("ts_event_ns") if m.ts_event_ns else np.zeros(n, np.int64),
+    )
+
+
+def decode_opportunities(
+    m: opportunity_pb2.OpportunityColumns, depth: opportunity_pb2.DepthColumns
+) -> Opportunities:
+    """From OpportunityColumns, with the depth where there is any; ColumnError as above."""
+    n = len(m.sequence)
+    read, levels = _Reader(m, n), _Reader(depth, n)
+    both = None
+    if depth.ask_levels or depth.bid_levels:
+        both = Depth(
+            levels.side("ask_levels", "ask_price", "ask_size"),
+            levels.side("bid_levels", "bid_price", "bid_size"),
+        )
+    return Opportunities(
+        *(read.ints(c) for c in ("sequence", "ts_ns", "instrument", "candidate", "buy_venue", "sell_venue")),
+        *(read.floats(c) for c in ("buy_ask", "buy_ask_size", "sell_bid", "sell_bid_size")),
+        *(read.ints(c) for c in ("buy_ts_ns", "sell_ts_ns", "edge_since_ns")),
+        depth=both,
+    )
+
+
+def decode_verdicts(m: opportunity_pb2.VerdictColumns) -> Verdicts:
+    """From VerdictColumns; ColumnError as above."""
+    read = _Reader(m, len(m.verdict))
+    limits = (
+        (read.floats("buy_limit"), read.floats("sell_limit")) if m.buy_limit or m.sell_limit else (None, None)
+    )
+    return Verdicts(
+        read.ints("verdict"), read.ints("reason"), read.floats("bps"), read.floats("quantity"), *limits
+    )
+
+
+def decode_decisions(m: decision_pb2.DecisionColumns, reasons: Iterable[str]) -> Decisions:
+    """From DecisionColumns and the batch's reasons; ColumnError as above."""
+    read = _Reader(m, len(m.sequence))
+    return Decisions(
+        read.ints("sequence"),
+        read.ints("ts_ns"),
+        read.ints("instrument"),
+        read.ints("approved") != 0,
+        *(read.ints(c) for c in ("reason", "buy_venue", "sell_venue")),
+        *(read.floats(c) for c in ("gross_edge_bps", "fee_bps", "slippage_bps", "net_edge_bps", "quantity")),
+        *(read.floats(c) for c in ("buy_limit", "sell_limit")),
+        read.ints("expires_ns"),
+        read.floats("buy_ask"),
+        read.floats("sell_bid"),
+        reasons=("", *reasons),
+    )
+
+
+class _Reader:
+    """Reads a message's columns as arrays and holds them to one length."""
+
+    def __init__(self, message: Message, rows: int) -> None:
+        self._message, self._rows = message, rows
+
+    def ints(self, column: str) -> Ints:
+        return self._sized(column, np.array(getattr(self._message, column)).astype(np.int64, copy=False))
+
+    def floats(self, column: str) -> Floats:
+        return self._sized(column, np.array(getattr(self._message, column), np.float64))
+
+    def side(self, count: str, price: str, size: str) -> Side:
+        counts = self.ints(count)
+        total = int(counts.sum())
+        flat = []
+        for column in (price, size):
+            values = np.array(getattr(self._message, column), np.float64)
+            if len(values) != total:
+                raise ColumnError(
+                    f"column {column} has {len(values)} values where {count} adds up to {total}"
+                )
+            flat.append(values)
+        return Side.from_flat(counts, *flat)
+
+    def _sized(self, column: str, values: _Array) -> _Array:
+        if len(values) != self._rows:
+            raise ColumnError(
+                f"column {column} has {len(values)} values where the batch has {self._rows} rows"
+            )
+        return values

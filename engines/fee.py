@@ -1,0 +1,44 @@
+"""Fee: what both legs' taker fees cost of the edge. A fee that is not known is a reject, never zero."""
+
+import numpy as np
+
+from arbhub.columns import Bools, Floats, Opportunities, Verdicts
+from arbhub.engine import Engine, EngineConfiguration, first_reason, verdicts
+from arbhub.reference import Universe, taker_table
+
+
+class Fee(Engine):
+    """bps = -(taker[buy] + taker[sell] * sell_bid / buy_ask), both fees in bps of their own leg's notional."""
+
+    name = "fee"
+    reasons = ("UNKNOWN_VENUE", "UNKNOWN_INSTRUMENT", "UNKNOWN_FEE")
+
+    def __init__(self) -> None:
+        self._universe = Universe()
+        self._taker_bps: Floats = np.zeros((0, 0))
+        self._trades: Bools = np.zeros(0, np.bool_)
+
+    def configure(self, configuration: EngineConfiguration) -> None:
+        """Take [engines.fee]."""
+        self._settings = configuration.engines.fee
+        self.reference(self._universe)
+
+    def reference(self, universe: Universe) -> None:
+        """Tabulate the fee of every instrument on every venue, NaN where it is not known."""
+        self._universe = universe
+        self._taker_bps = taker_table(
+            universe, dict(self._settings.taker_bps), dict(self._settings.volume_30d)
+        )
+        self._trades = universe.listed.any(axis=0)
+
+    def judge(self, opportunities: Opportunities) -> Verdicts:
+        """Reject a leg whose venue, instrument or fee is unknown."""
+        o = opportunities
+        buy, sell = (o.instrument, o.buy_venue), (o.instrument, o.sell_venue)
+        bps = -(self._taker_bps[buy] + self._taker_bps[sell] * o.sell_bid / o.buy_ask)
+        rules = (
+            ~(self._trades[o.buy_venue] & self._trades[o.sell_venue]),
+            ~(self._universe.listed[buy] & self._universe.listed[sell]),
+            np.isnan(bps),
+        )
+        return verdicts(first_reason(len(o), rules), bps)

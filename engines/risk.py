@@ -1,0 +1,58 @@
+"""Risk: the limits of [risk] on the state last reported. The executor's gate asks the same limits again, on the
+true state; this engine only spares it what is hopeless, and caps the quantity."""
+
+import numpy as np
+
+from arbhub.columns import Floats, Opportunities, Verdicts
+from arbhub.engine import Engine, EngineConfiguration, verdicts
+from arbhub.limits import REASONS, Pair, headroom
+from arbhub.reference import Universe, taker_table
+from arbhub.state import LedgerState, Report, Snapshot
+
+
+class Risk(Engine):
+    """Contributes no bps: caps the quantity, or rejects where a limit is used up or its state is unknown."""
+
+    name = "risk"
+    reasons = REASONS
+    wants_state = True
+
+    def __init__(self) -> None:
+        self._universe = Universe()
+        self._state = LedgerState(self._universe)
+        self._taker: Floats = np.zeros((0, 0))
+
+    def configure(self, configuration: EngineConfiguration) -> None:
+        """Take [risk], and the fees that buying costs."""
+        self._limits, self._fees = configuration.risk, configuration.engines.fee
+        self._tabulate()
+
+    def reference(self, universe: Universe) -> None:
+        """Follow the universe; the state stays."""
+        if universe is not self._universe:
+            self._universe = universe
+            self._state = LedgerState(universe)
+        self._state.resize()
+        self._tabulate()
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        """Start from the ledger's state."""
+        self._state.load(snapshot)
+
+    def report(self, report: Report) -> None:
+        """Keep up with the ledger."""
+        self._state.apply(report.values)
+
+    def judge(self, opportunities: Opportunities) -> Verdicts:
+        """The headroom under every limit."""
+        o = opportunities
+        fee = np.nan_to_num(self._taker[o.instrument, o.buy_venue])  # unknown: the fee engine's reject
+        # The limit price may lie deeper than the best ask, and only liquidity knows how deep.
+        limit = o.buy_ask * (1 + self._limits.balance_margin_bps / 1e4)
+        pair = Pair(o.ts_ns, o.instrument, o.buy_venue, o.sell_venue, o.buy_ask, o.sell_bid, limit, fee)
+        room = headroom(self._state, self._limits, pair)
+        return verdicts(room.reason, np.zeros(len(o)), room.quantity)
+
+    def _tabulate(self) -> None:
+        fees = self._fees
+        self._taker = taker_table(self._universe, dict(fees.taker_bps), dict(fees.volume_30d)) / 1e4

@@ -1,0 +1,30 @@
+"""Spread: the gross edge between the legs, and whether it is believable."""
+
+import numpy as np
+
+from arbhub.columns import Opportunities, Verdicts
+from arbhub.engine import Engine, EngineConfiguration, first_reason, verdicts
+
+
+class Spread(Engine):
+    """bps = (sell_bid - buy_ask) / buy_ask * 1e4. A huge edge is a bad quote, a young one a passing one."""
+
+    name = "spread"
+    reasons = ("GROSS_EDGE_TOO_HIGH", "LEG_SKEW_TOO_HIGH", "EDGE_TOO_YOUNG")
+
+    def configure(self, configuration: EngineConfiguration) -> None:
+        """Take [engines.spread]."""
+        self._settings = configuration.engines.spread
+
+    def judge(self, opportunities: Opportunities) -> Verdicts:
+        """Reject an edge too high, legs too far apart in time and an edge not yet old enough."""
+        o, s = opportunities, self._settings
+        gross = (o.sell_bid - o.buy_ask) / o.buy_ask * 1e4
+        skew_ns = np.abs(o.buy_ts_ns - o.sell_ts_ns)
+        age_ns = o.ts_ns - o.edge_since_ns
+        rules = (
+            ~(gross <= s.max_gross_edge_bps),
+            skew_ns > s.max_leg_skew_ms * 1e6,
+            age_ns < s.min_edge_age_ms * 1e6,
+        )
+        return verdicts(first_reason(len(o), rules), gross)
