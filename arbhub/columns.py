@@ -60,6 +60,10 @@ class Side:
         """The rows given, in that order."""
         return Side(self.count[rows], self.price[rows], self.size[rows])
 
+    def slice(self, start: int, stop: int) -> "Side":
+        """Rows start to stop, as views."""
+        return Side(self.count[start:stop], self.price[start:stop], self.size[start:stop])
+
     def truncated(self, depth: int) -> "Side":
         """The best `depth` levels of every row."""
         if self.price.shape[1] <= depth:
@@ -102,6 +106,17 @@ class Ticks:
     def take(self, rows: Ints) -> "Ticks":
         """The rows given, in that order."""
         return Ticks(*(getattr(self, f.name).take(rows) for f in fields(self)))
+
+    def slice(self, start: int, stop: int) -> "Ticks":
+        """Rows start to stop, as views."""
+        return Ticks(
+            self.ts_ns[start:stop],
+            self.instrument[start:stop],
+            self.venue[start:stop],
+            self.bids.slice(start, stop),
+            self.asks.slice(start, stop),
+            self.ts_event_ns[start:stop],
+        )
 
     @classmethod
     def concatenate(cls, parts: "Sequence[Ticks]") -> "Ticks":

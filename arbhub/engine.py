@@ -20,8 +20,6 @@ from arbhub.state import Report, Snapshot
 class EngineConfiguration(Section):
     """What an engine may read of the configuration."""
 
-    model_config = {"ser_json_inf_nan": "constants"}
-
     engines: EnginesSettings = EnginesSettings()
     risk: RiskSettings = RiskSettings()
 

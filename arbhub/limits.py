@@ -54,28 +54,33 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """How much may be traded: `quantity` (n,) in base currency, `reason` (n,) 0 or 1-based in REASONS."""
+    """How much may be traded: `quantity` (n,) in base currency, `reason` (n,) 0 or 1-based in REASONS.
+
+    `tightest` (n,) is the limit that sets the quantity, 0 where none does or the reason says it all.
+    """
 
     quantity: Floats
     reason: Ints
+    tightest: Ints
 
 
 def headroom(state: LedgerState, limits: RiskSettings, pair: Pair) -> Headroom:
     """The largest quantity of each trade that keeps every limit; where that is none, which limit forbids it."""
     n = len(pair.ts_ns)
     if not state.known:
-        return Headroom(np.zeros(n), np.ones(n, np.int64))
+        return Headroom(np.zeros(n), np.ones(n, np.int64), np.zeros(n, np.int64))
     trading = max(state.trading_state or HALTED, TRADING_STATES[limits.trading_state])
     blocks, caps = _blocks(state, limits, pair, trading), _caps(state, limits, pair, trading)
     quantity = np.full(n, np.inf)
-    reason = np.zeros(n, np.int64)
+    reason, tightest = np.zeros(n, np.int64), np.zeros(n, np.int64)
     for number, name in reversed(list(enumerate(REASONS, 1))):
         if name in blocks:
             reason[blocks[name]] = number
         if name in caps:
             reason[~(caps[name] > 0)] = number
+            tightest[caps[name] <= quantity] = number
             quantity = np.minimum(quantity, caps[name])
-    return Headroom(quantity, reason)
+    return Headroom(quantity, reason, tightest)
 
 
 def _blocks(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) -> dict[str, np.ndarray]:

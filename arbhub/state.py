@@ -66,6 +66,10 @@ class Snapshot:
     unlimited_balances: bool
     values: LedgerValues
 
+    def after(self, change: LedgerValues) -> "Snapshot":
+        """The snapshot that would be taken after a report with these values."""
+        return Snapshot(self.epoch, self.unlimited_balances, self.values.merged(change))
+
 
 @dataclass(frozen=True, slots=True)
 class FillRow:

@@ -48,13 +48,13 @@ def submessage(number: int, encoded: bytes) -> bytes:
     return b"".join((varint(number << 3 | 2), varint(len(encoded)), encoded))
 
 
+def packed(number: int, array: np.ndarray, dtype: np.dtype) -> bytes:
+    """An array as the packed field `number`; nothing where it is empty."""
+    return submessage(number, array.astype(dtype, copy=False).tobytes()) if len(array) else b""
+
+
 def _columns(types: Iterable[np.dtype], arrays: Iterable[np.ndarray]) -> bytes:
-    parts: list[bytes] = []
-    for number, (dtype, array) in enumerate(zip(types, arrays, strict=True), 1):
-        if len(array):
-            raw = array.astype(dtype, copy=False).tobytes()
-            parts += (varint(number << 3 | 2), varint(len(raw)), raw)
-    return b"".join(parts)
+    return b"".join(packed(n, array, dtype) for n, (dtype, array) in enumerate(zip(types, arrays, strict=True), 1))
 
 
 def encode_ticks(t: Ticks) -> bytes:

@@ -21,7 +21,7 @@ class Spread(Engine):
         o, s = opportunities, self._settings
         gross = (o.sell_bid - o.buy_ask) / o.buy_ask * 1e4
         skew_ns = np.abs(o.buy_ts_ns - o.sell_ts_ns)
-        age_ns = o.ts_ns - o.edge_since_ns
+        age_ns = np.maximum(o.ts_ns - o.edge_since_ns, 0)  # time that went back makes no edge younger than new
         rules = (
             ~(gross <= s.max_gross_edge_bps),
             skew_ns > s.max_leg_skew_ms * 1e6,

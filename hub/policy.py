@@ -4,7 +4,7 @@ Fail closed: a net edge or a quantity that is not a finite number is no approval
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,10 @@ class Terms:
     min_net_edge_bps: float
     ttl_ns: int
     executor_up: bool = True
+
+    def with_executor(self, up: bool) -> "Terms":
+        """The same terms, with the executor reachable or not."""
+        return self if up == self.executor_up else replace(self, executor_up=up)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +118,10 @@ def sound(v: Verdicts, rows: int, reason_count: int) -> bool:
 
 
 def decisions(
-    ticks: Ticks, first_sequence: int, resolved: Resolved, folded: Folded, terms: Terms, names: Sequence[str]
+    batch: tuple[Ticks, int, Resolved], folded: Folded, terms: Terms, names: Sequence[str]
 ) -> Decisions:
-    """A decision for every tick of a batch: what was folded, and what had no opportunity."""
+    """A decision for every tick of a batch (ticks, first sequence, as resolved): folded, or no opportunity."""
+    ticks, first_sequence, resolved = batch
     n, rows, o = len(ticks), resolved.rows, resolved.opportunities
     code = OUTCOME_CODES[resolved.outcome]
     code[rows] = folded.reason

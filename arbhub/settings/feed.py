@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, Strict, model_validator
 
 from arbhub.reference import split_symbol
-from arbhub.settings.section import Amount, Section
+from arbhub.settings.section import Address, Amount, Limit, Section
 
 
 def _symbol(value: str) -> str:
@@ -63,11 +63,15 @@ class RecordSettings(Section):
 class FeedSettings(Section):
     """Where ticks come from: `venues` through ccxt, or `captures` played back."""
 
+    listen: Address = "127.0.0.1:7400"
+    """Where the feed answers health checks."""
     source: Literal["ccxt", "replay"] = "ccxt"
     symbols: Symbols = ()
     venues: Mapping[str, FeedVenue] = {}
     silent_after_ms: Duration = 10_000.0
     """A stream without an update for this long is published as an empty book."""
+    max_feed_delay_ms: Limit = float("inf")
+    """A book this much older by its venue's own clock goes out as an empty one."""
     reload_markets_s: Duration = 3600.0
     keep_alive_ms: Duration = 10_000.0
     """Websocket pings at least this often: two unanswered ones break the connection."""

@@ -34,7 +34,7 @@ class SimulationSettings(Section):
     """How fast a deviation, and with it an edge, goes away."""
     spread_bps: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Distance of the best ask from the best bid, before rounding to levels."""
-    level_gap_bps: Annotated[float, Field(gt=0, le=100)] = 1.0
+    level_gap_bps: Annotated[float, Field(gt=0, le=100)] = 0.5
     """Distance between levels, of the start price."""
     level_notional: Step = 2000.0
     """About how much lies on a level, in quote currency."""

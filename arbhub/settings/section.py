@@ -8,7 +8,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 class Section(BaseModel):
     """A table of the configuration file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+    # Infinity goes over the wire as itself: as null it would be no limit any more.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_default=True, ser_json_inf_nan="constants"
+    )
 
 
 def _address(text: str) -> str:

@@ -56,7 +56,8 @@ class HubServicer:
 
     def Stream(self, request_iterator, context):
         """Reference data first, then ticks whose ids are positions in it. Each tick batch is answered by exactly one
-        decision batch with its id. Ids in decisions are the hub's own, named by the latest Names frame.
+        decision batch with its id. Ids in decisions are the hub's own, named by the latest Names frame; the first
+        one answers the reference data.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

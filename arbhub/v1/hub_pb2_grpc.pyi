@@ -33,7 +33,8 @@ class HubStub:
     def __new__(cls, channel: _aio.Channel) -> HubAsyncStub: ...
     Stream: _grpc.StreamStreamMultiCallable[_hub_pb2.StreamRequest, _hub_pb2.StreamReply]
     """Reference data first, then ticks whose ids are positions in it. Each tick batch is answered by exactly one
-    decision batch with its id. Ids in decisions are the hub's own, named by the latest Names frame.
+    decision batch with its id. Ids in decisions are the hub's own, named by the latest Names frame; the first
+    one answers the reference data.
     """
     Evaluate: _grpc.UnaryUnaryMultiCallable[_hub_pb2.EvaluateRequest, _hub_pb2.EvaluateReply]
     """Judges one tick against the current books. It updates no book and reaches no executor."""
@@ -45,7 +46,8 @@ class HubAsyncStub(HubStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Stream: _aio.StreamStreamMultiCallable[_hub_pb2.StreamRequest, _hub_pb2.StreamReply]  # type: ignore[assignment]
     """Reference data first, then ticks whose ids are positions in it. Each tick batch is answered by exactly one
-    decision batch with its id. Ids in decisions are the hub's own, named by the latest Names frame.
+    decision batch with its id. Ids in decisions are the hub's own, named by the latest Names frame; the first
+    one answers the reference data.
     """
     Evaluate: _aio.UnaryUnaryMultiCallable[_hub_pb2.EvaluateRequest, _hub_pb2.EvaluateReply]  # type: ignore[assignment]
     """Judges one tick against the current books. It updates no book and reaches no executor."""
@@ -60,7 +62,8 @@ class HubServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_hub_pb2.StreamReply], _abc.AsyncIterator[_hub_pb2.StreamReply]]:
         """Reference data first, then ticks whose ids are positions in it. Each tick batch is answered by exactly one
-        decision batch with its id. Ids in decisions are the hub's own, named by the latest Names frame.
+        decision batch with its id. Ids in decisions are the hub's own, named by the latest Names frame; the first
+        one answers the reference data.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,6 @@
+"""The command line: one file a command. This package is the composition root, the only place that knows every
+service; it puts them together and hands engines to a hub that runs them in its own process."""
+
+from arbhub.cli.app import main
+
+__all__ = ["main"]

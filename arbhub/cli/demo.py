@@ -1,0 +1,139 @@
+"""`arbhub demo`: the whole of arbhub for a few seconds, on this machine alone."""
+
+import asyncio
+import contextlib
+import socket
+import tempfile
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import grpc
+import orjson
+import tomli_w
+import typer
+from google.protobuf.json_format import MessageToDict
+from rich.console import Console
+from rich.live import Live
+
+from arbhub.cli.app import app, settings_of
+from arbhub.cli.demo_table import line, summary, table
+from arbhub.cli.processes import Household
+from arbhub.cli.up import services
+from arbhub.service import channel, run_until_signal
+from arbhub.v1 import hub_pb2, hub_pb2_grpc
+
+READY_S = 90.0
+PLAIN_LINE_EVERY = 8  # updates, of which there are four a second
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long to trade.")] = 20.0,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the last state here.")] = None,
+) -> None:
+    """Trade on paper for a few seconds: local exchange, ccxt feed, hub, four engine processes, executor.
+
+    Needs no network, no keys and no other software. Ctrl-C ends it at any time.
+    """
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="arbhub-demo-") as folder:
+        show = Demo(Path(folder), seconds, console)
+        run_until_signal(show.run)
+        console.print(summary(show.last, seconds))
+        if report:
+            report.write_bytes(orjson.dumps(as_report(show.last), option=orjson.OPT_INDENT_2) + b"\n")
+
+
+class Demo:
+    """One showing. `last` is the hub's state as last seen."""
+
+    def __init__(self, folder: Path, seconds: float, console: Console) -> None:
+        self.last = hub_pb2.Status()
+        self._folder, self._seconds, self._console = folder, seconds, console
+        self._config = folder / "demo.toml"
+        self._config.write_text(tomli_w.dumps(on_free_ports(folder)))
+        self._settings = settings_of(self._config, None)
+
+    async def run(self, shutdown: asyncio.Event) -> None:
+        """Start everything, show it for its time, end everything."""
+        household = Household(self._folder)
+        wanted = services(self._settings, ("--config", str(self._config)), engines=True)
+        over = asyncio.ensure_future(shutdown.wait())
+        try:
+            self._console.print(f"starting {len(wanted)} services; logs and configuration in {self._folder}")
+            await household.start(wanted)
+            if await self._until(over, household.ready(READY_S)):
+                self._introduce(household)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._seconds):
+                        await self._until(over, self._watch(household))
+        finally:
+            over.cancel()
+            await household.end()
+
+    @staticmethod
+    async def _until(over: "asyncio.Future[bool]", work: Any) -> bool:
+        """Whether `work` was done before it was over."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait([task, over], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+            return task.done()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _introduce(self, household: Household) -> None:
+        for child in household.children:
+            self._console.print(f"  {child.process.pid:>7}  {child.service.command}", highlight=False)
+        self._console.print("kill one and start it again with the command beside it: the hub goes on\n")
+
+    async def _watch(self, household: Household) -> None:
+        live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+        count = 0
+        with live or contextlib.nullcontext():
+            async for status in self._states():
+                self.last, count = status, count + 1
+                if live:
+                    live.update(table(status, household), refresh=True)
+                elif count % PLAIN_LINE_EVERY == 0:
+                    self._console.print(line(status), highlight=False, soft_wrap=True)
+
+    async def _states(self) -> Any:
+        """The hub's state four times a second; while the hub is away, nothing."""
+        while True:
+            async with channel(self._settings.hub.listen) as wire:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    stub = hub_pb2_grpc.HubStub(wire)
+                    async for status in stub.Watch(hub_pb2.WatchRequest(interval_ms=250)):
+                        yield status
+            await asyncio.sleep(0.25)
+
+
+def on_free_ports(folder: Path) -> dict[str, Any]:
+    """The demo's configuration with every address on a port that is free now, and the ledger in `folder`."""
+    text = resources.files("configs").joinpath("demo.toml").read_text()
+    content = tomllib.loads(text)
+    used = sorted({port for port in range(7400, 7410) if f":{port}" in text})
+    for port, free in zip(used, free_ports(len(used)), strict=True):
+        text = text.replace(f":{port}", f":{free}")
+    content = tomllib.loads(text)
+    content["executor"]["ledger_url"] = f"sqlite:///{folder / 'ledger.db'}"
+    return content
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def as_report(status: hub_pb2.Status) -> dict[str, Any]:
+    """The state as JSON values, under the names of the proto."""
+    return MessageToDict(status, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)

@@ -1,0 +1,74 @@
+"""`arbhub hub | engine NAME | feed | executor | sandbox`: one service each, until SIGTERM or Ctrl-C."""
+
+from typing import Annotated
+
+import typer
+
+from arbhub.cli.app import ConfigOption, SetOption, app, settings_of
+from arbhub.engine import Engine
+from arbhub.service import run_until_signal
+from arbhub.settings.engines import IN_PROCESS
+from arbhub.settings.schema import Settings
+from arbhub.telemetry import configure_logs
+
+
+def in_process_engines(settings: Settings) -> dict[str, Engine]:
+    """The engines that the settings place in the hub's process, made."""
+    from engines.table import ENGINES  # noqa: PLC0415  # each command loads only what it runs
+
+    places = {name: section.place for name, section in settings.engines.table().items()}
+    return {name: ENGINES[name]() for name, place in places.items() if place == IN_PROCESS}
+
+
+@app.command()
+def hub(config: ConfigOption, assignments: SetOption = None) -> None:
+    """Run the hub: ticks in, one decision for each out, approved ones to the executor."""
+    from hub.server import run  # noqa: PLC0415
+
+    settings = settings_of(config, assignments)
+    configure_logs()
+    run_until_signal(lambda shutdown: run(settings, in_process_engines(settings), shutdown))
+
+
+@app.command()
+def engine(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="spread, fee, liquidity or risk.")],
+    config: ConfigOption,
+    assignments: SetOption = None,
+) -> None:
+    """Run one engine in a process of its own, at engines.NAME.place."""
+    from engines.server import run  # noqa: PLC0415
+
+    settings = settings_of(config, assignments)
+    configure_logs()
+    run_until_signal(lambda shutdown: run(settings, name, shutdown))
+
+
+@app.command()
+def feed(config: ConfigOption, assignments: SetOption = None) -> None:
+    """Run the feed: live venues through ccxt, or captures played back, to the hub."""
+    from feeds.server import run  # noqa: PLC0415
+
+    settings = settings_of(config, assignments)
+    configure_logs()
+    run_until_signal(lambda shutdown: run(settings, shutdown))
+
+
+@app.command()
+def executor(config: ConfigOption, assignments: SetOption = None) -> None:
+    """Run the executor: the last gate, paper trading and the ledger."""
+    from executor.server import run  # noqa: PLC0415
+
+    settings = settings_of(config, assignments)
+    configure_logs()
+    run_until_signal(lambda shutdown: run(settings, shutdown))
+
+
+@app.command()
+def sandbox(config: ConfigOption, assignments: SetOption = None) -> None:
+    """Run the sandbox: a local exchange that speaks Binance's market-data API for several venues."""
+    from sandbox.server import run  # noqa: PLC0415
+
+    settings = settings_of(config, assignments)
+    configure_logs()
+    run_until_signal(lambda shutdown: run(settings.sandbox, shutdown))

@@ -1,0 +1,71 @@
+"""`arbhub up`: every service with one command, engines in the hub's process."""
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from arbhub.cli.app import ConfigOption, SetOption, app, settings_of
+from arbhub.cli.processes import Household, Service
+from arbhub.service import ServiceError, run_until_signal
+from arbhub.settings.engines import IN_PROCESS
+from arbhub.settings.schema import Settings
+from arbhub.telemetry import configure_logs
+
+READY_S = 60.0
+
+log = structlog.get_logger()
+
+
+def services(settings: Settings, words: tuple[str, ...], *, engines: bool) -> list[Service]:
+    """What a configuration asks for, in the order of starting; `words` follow each command's name.
+
+    The sandbox is among them where the configuration has a [sandbox] section, the engines where asked for.
+    """
+    found = []
+    if "sandbox" in settings.model_fields_set:
+        found.append(Service("sandbox", ("sandbox", *words), settings.sandbox.listen, health=False))
+    if engines:
+        for name, section in settings.engines.table().items():
+            if section.place != IN_PROCESS:
+                found.append(Service(f"engine {name}", ("engine", name, *words), section.place))
+    found.append(Service("executor", ("executor", *words), settings.executor.listen))
+    found.append(Service("hub", ("hub", *words), settings.hub.listen))
+    found.append(Service("feed", ("feed", *words), settings.feed.listen))
+    return found
+
+
+@app.command()
+def up(config: ConfigOption, assignments: SetOption = None) -> None:
+    """Run every service with one command, the engines in the hub's process, until Ctrl-C.
+
+    A service that ends by itself ends them all: whatever runs this command is to start it again.
+    """
+    inside = [f"engines.{name}.place={IN_PROCESS}" for name in Settings().engines.table()]
+    chosen = [*(assignments or ()), *inside]
+    settings = settings_of(config, chosen)
+    configure_logs()
+    words = ("--config", str(Path(config)), *(word for a in chosen for word in ("--set", a)))
+    run_until_signal(lambda shutdown: _run(services(settings, words, engines=False), shutdown))
+
+
+async def _run(wanted: list[Service], shutdown: asyncio.Event) -> None:
+    household = Household()
+    ended = asyncio.ensure_future(shutdown.wait())
+    try:
+        await household.start(wanted)
+        ready = asyncio.ensure_future(household.ready(READY_S))
+        await asyncio.wait([ready, ended], return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            ready.result()
+            log.info("everything is up", services=[service.name for service in wanted])
+            first = asyncio.ensure_future(household.first_end())
+            await asyncio.wait([first, ended], return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                child = first.result()
+                raise ServiceError(f"{child.service.name} ended with {child.process.returncode}; see above")
+            first.cancel()
+        ready.cancel()
+    finally:
+        ended.cancel()
+        await household.end()

@@ -1,0 +1,13 @@
+"""Alembic's entry: migrate on the connection and in the transaction that `executor.opening` has begun."""
+
+from alembic import context
+
+from executor.opening import VERSION_TABLE
+from executor.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+)
+context.run_migrations()

@@ -1,0 +1,103 @@
+"""Publishes book updates to the hub over one windowed stream; a Sink like any other.
+
+While the window is closed updates collect, newer ones superseding older when the queue is full. Whenever the
+stream is opened anew the hub is first told all reference data and then given every book in full, so a restarted
+hub has the whole market at once.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import structlog
+from google.protobuf.message import DecodeError
+
+from arbhub.columns import Side, Ticks
+from arbhub.control import encode_reference
+from arbhub.link import Link, LinkOptions
+from arbhub.queueing import Chunk, Shed, keys
+from arbhub.reference import ReferenceData, Universe
+from arbhub.v1 import hub_pb2
+from arbhub.wire import encode_ticks, submessage, varint
+from feeds.market import BookUpdate
+
+METHOD = "/arbhub.v1.Hub/Stream"
+BATCH = hub_pb2.StreamRequest.BATCH_FIELD_NUMBER
+TICKS = hub_pb2.TickBatch.TICKS_FIELD_NUMBER
+
+log = structlog.get_logger()
+
+
+class Publisher:
+    """The hub as a feed sees it. `shed` counts the ticks that newer ones made room for."""
+
+    def __init__(self, address: str, max_feed_delay_ms: float, options: LinkOptions) -> None:
+        self.shed = 0
+        self._universe = Universe()
+        self._books: dict[tuple[str, str], BookUpdate] = {}
+        self._max_delay_ns = max_feed_delay_ms * 1e6
+        self.link: Link[Ticks] = Link("hub", address, METHOD, self, options)
+
+    def reference(self, data: ReferenceData) -> None:
+        """State reference data, now and at each connection."""
+        self._universe.merge(data)
+        self._state_reference()
+
+    def publish(self, update: BookUpdate) -> None:
+        """Send a book; one whose venue is too far behind its own clock goes out empty."""
+        if update.ts_event_ns is not None and update.ts_ns - update.ts_event_ns > self._max_delay_ns:
+            update = BookUpdate(update.ts_ns, update.venue, update.symbol, (), (), update.ts_event_ns)
+        if update.venue not in self._universe.venue_ids or update.symbol not in self._universe.symbol_ids:
+            self._universe.merge(ReferenceData(venues=(update.venue,), symbols=(update.symbol,)))
+            self._state_reference()
+        self._books[update.venue, update.symbol] = update
+        self._offer(update)
+
+    def _state_reference(self) -> None:
+        message = encode_reference(self._universe)
+        self.link.control(hub_pb2.StreamRequest(reference=message).SerializeToString())
+
+    def _offer(self, update: BookUpdate) -> None:
+        tick = Ticks(
+            np.array([update.ts_ns]),
+            np.array([self._universe.symbol_ids[update.symbol]]),
+            np.array([self._universe.venue_ids[update.venue]]),
+            Side.from_levels([update.bids]),
+            Side.from_levels([update.asks]),
+            np.array([update.ts_event_ns or 0]),
+        )
+        for gone in self.link.offer(tick, keys(tick.instrument, tick.venue)) or ():
+            self.shed += len(gone.rows)
+
+    # What the link asks of its peer object.
+
+    def greeting(self) -> Iterable[bytes]:
+        """Reference data; the hub answers with its names."""
+        yield hub_pb2.StreamRequest(reference=encode_reference(self._universe)).SerializeToString()
+
+    def encode(self, batch_id: int, chunks: list[Chunk[Ticks]]) -> bytes:
+        """The chunks' ticks as one batch."""
+        ticks = b"".join(
+            encode_ticks(c.payload if c.rows is None else c.payload.take(c.rows)) for c in chunks
+        )
+        return submessage(BATCH, b"\x08" + varint(batch_id) + submessage(TICKS, ticks))
+
+    def wanted(self, _: Ticks) -> bool:
+        """Every tick is to be decided."""
+        return True
+
+    def received(self, message: bytes) -> None:
+        """Names or decisions; whatever is neither ends the stream."""
+        reply = hub_pb2.StreamReply.FromString(message)
+        kind = reply.WhichOneof("frame")
+        if kind == "batch":
+            self.link.answered(reply.batch.batch_id)
+        elif kind != "names":
+            raise DecodeError("a hub's frame is neither names nor decisions")
+        elif not self.link.up:
+            self.link.ready()
+            for update in list(self._books.values()):
+                self._offer(update)
+
+    def down(self, lost: list[Shed[Ticks]]) -> None:
+        """Lost ticks are not sent again: full books follow at the next connection."""
+        self.shed += sum(len(gone.rows) for gone in lost)

@@ -1,0 +1,47 @@
+"""The feed as a service: its source, the publisher to the hub, and a port for health and reflection."""
+
+import asyncio
+
+import structlog
+
+from arbhub.link import LinkOptions, batch_rows
+from arbhub.service import OnReady, serving
+from arbhub.settings.schema import Settings
+from feeds import source
+from feeds.publisher import Publisher
+
+log = structlog.get_logger()
+
+
+async def run(settings: Settings, shutdown: asyncio.Event, on_ready: OnReady | None = None) -> None:
+    """Feed the hub until `shutdown`; ValueError and OSError say in a sentence what cannot be used.
+
+    A replay that has ended leaves the feed serving: its last books stand until they are too old.
+    """
+    hub = settings.hub
+    options = LinkOptions(hub.window, batch_rows(hub.max_batch_ticks, hub.depth), hub.max_queue_ticks)
+    publisher = Publisher(hub.listen, settings.feed.max_feed_delay_ms, options)
+    async with serving(settings.feed.listen, lambda _: None, [], on_ready) as port:
+        log.info("serving", service="feed", port=port, source=settings.feed.source)
+        tasks = [
+            asyncio.create_task(publisher.link.run()),
+            asyncio.create_task(_feed(settings, publisher, shutdown)),
+            asyncio.create_task(_until(shutdown)),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _feed(settings: Settings, publisher: Publisher, shutdown: asyncio.Event) -> None:
+    await source.run(settings.feed, settings.hub.depth, publisher)
+    await shutdown.wait()
+
+
+async def _until(shutdown: asyncio.Event) -> None:
+    await shutdown.wait()

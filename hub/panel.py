@@ -1,0 +1,132 @@
+"""The seats asked one case at a time, waiting for every verdict: what a replay judges with.
+
+No deadline and no clock: an engine that cannot be reached is an error, not a silence, because a replay that
+left verdicts out would not be one.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from arbhub.columns import Ints, Opportunities, Verdicts
+from arbhub.engine import Engine, EngineConfiguration
+from arbhub.link import LinkOptions, batch_rows
+from arbhub.reference import Universe
+from arbhub.service import ServiceError
+from arbhub.settings.engines import IN_PROCESS
+from arbhub.settings.schema import Settings
+from arbhub.state import Report, Snapshot
+from hub.policy import Ballot
+from hub.reasons import ReasonTable
+from hub.remote import RemoteSeat
+from hub.seats import Case, LocalSeat, Seat
+
+CONNECT_S = 10.0
+STALL_S = 60.0
+
+
+class Panel:
+    """Engines at their places. Use as an async context manager: it connects, and ends the links."""
+
+    def __init__(self, settings: Settings, engines: Mapping[str, Engine], reasons: ReasonTable) -> None:
+        self._reasons, self._number = reasons, 0
+        self._answers: dict[str, Verdicts] = {}
+        self._missing: str | None = None
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        configuration = EngineConfiguration(engines=settings.engines, risk=settings.risk)
+        rows = batch_rows(settings.hub.max_batch_ticks, settings.hub.depth)
+        options = LinkOptions(1, rows, 1 << 30, STALL_S)
+        self.seats: list[LocalSeat | RemoteSeat] = []
+        for name, section in settings.engines.table().items():
+            if section.place == IN_PROCESS:
+                self.seats.append(LocalSeat(engines[name], configuration, self))
+            else:
+                version = settings.version()
+                self.seats.append(RemoteSeat(name, section.place, (version, configuration), self, options))
+
+    async def __aenter__(self) -> "Panel":
+        for seat in self.seats:
+            if isinstance(seat, LocalSeat):
+                seat.introduce()
+            else:
+                self._tasks.append(asyncio.create_task(seat.link.run()))
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                while not all(seat.up for seat in self.seats):
+                    await self._woken()
+        except TimeoutError:
+            await self.__aexit__()
+            down = next(seat for seat in self.seats if not seat.up)
+            raise ServiceError(
+                f"engine {down.name} at {down.place} cannot be reached: start it with "
+                f"'arbhub engine {down.name} --config FILE', or set engines.{down.name}.place to \"in-process\""
+            ) from None
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def reference(self, universe: Universe) -> None:
+        """Tell new reference data."""
+        for seat in self.seats:
+            seat.reference(universe)
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        """Tell the ledger's state."""
+        for seat in self.seats:
+            seat.snapshot(snapshot)
+
+    def report(self, report: Report) -> None:
+        """Tell an execution report, in effect for whatever is asked next."""
+        for seat in self.seats:
+            seat.report(report)
+
+    async def ask(self, opportunities: Opportunities) -> list[Ballot]:
+        """Every engine's verdicts; ServiceError where one was lost on the way."""
+        self._answers, self._missing = {}, None
+        self._number += 1
+        if len(opportunities):
+            case = Case.of(self._number, opportunities)
+            for seat in self.seats:
+                seat.ask(case)
+            while len(self._answers) < len(self.seats):
+                if self._missing:
+                    raise ServiceError(f"engine {self._missing} was lost, or answered what was not asked")
+                await self._woken()
+        return [
+            Ballot(s.name, self._answers.get(s.name), s.reason_codes, self._reasons.timeout(s.name))
+            for s in self.seats
+        ]
+
+    async def _woken(self) -> None:
+        await self._wake.wait()
+        self._wake.clear()
+
+    # What seats say.
+
+    def verdicts(self, seat: Seat, case: Case, verdicts: Verdicts) -> None:
+        """An engine's answer."""
+        if case.number == self._number:
+            self._answers[seat.name] = verdicts
+            self._wake.set()
+
+    def no_answer(self, seat: Seat, case: Case) -> None:
+        """An engine that was lost."""
+        if case.number == self._number:
+            self._missing = seat.name
+            self._wake.set()
+
+    def shed(self, case: Case, rows: Ints) -> None:
+        """Cannot be: one case at a time fits any queue."""
+        raise AssertionError(f"{len(rows)} rows of case {case.number} were shed in a replay")
+
+    def stated_reasons(self, seat: Seat, stated: Iterable[str]) -> None:
+        """What an engine may reject for; it is there now."""
+        seat.reason_codes = self._reasons.engine(tuple(stated))
+        asyncio.get_running_loop().call_soon(self._wake.set)
+
+    def still_open(self, case: Case) -> bool:
+        """Whether the case is the one being asked."""
+        return case.number == self._number

@@ -1,0 +1,127 @@
+"""Rounds: which verdicts are in, what has expired, what is done. Sans-I/O: time is an argument.
+
+A round is one batch of opportunities asked of every active engine at once. It is over when each engine has
+answered, is known to be gone, or has run out of time; whichever comes first for each. Then it is handed out
+once and forgotten: verdicts that come later, twice, or for rounds nobody knows are named and have no effect.
+
+    open ──verdicts / lost / expire──▶ over ──▶ handed out by `finished`
+
+Times are monotonic nanoseconds.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Generic, TypeVar
+
+from arbhub.columns import Ints, Verdicts
+
+T = TypeVar("T")
+
+
+class Arrival(Enum):
+    """What became of an answer."""
+
+    COUNTED = "counted"
+    LATE = "late"  # the engine's time in this round was up
+    DUPLICATE = "duplicate"
+    UNKNOWN = "unknown"  # no such round, any more or ever
+    UNASKED = "unasked"  # not an engine of this round
+    MALFORMED = "malformed"  # not an answer to what was asked
+
+
+@dataclass(slots=True)
+class Round(Generic[T]):
+    """One round. `payload` is the opener's own; `answers` has an engine's verdicts once they are in."""
+
+    number: int
+    rows: int
+    payload: T
+    opened_ns: int
+    due_ns: dict[str, int]
+    """Until when each engine that still owes an answer may give it."""
+    answers: dict[str, Verdicts] = field(default_factory=dict)
+    shed: list[Ints] = field(default_factory=list)
+    """Rows that were shed on the way to an engine."""
+
+
+class Rounds(Generic[T]):
+    """The rounds under way. Engines' budgets are their share of a round's time, in nanoseconds."""
+
+    def __init__(self, deadline_ns: int, budgets_ns: Mapping[str, int] | None = None) -> None:
+        self._deadline_ns = deadline_ns
+        self._budgets_ns = dict(budgets_ns or {})
+        self._open: dict[int, Round[T]] = {}
+        self._over: list[Round[T]] = []
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def open(
+        self, engines: Iterable[str], rows: int, payload: T, now_ns: int, deadline_ns: int | None = None
+    ) -> Round[T]:
+        """Begin a round; `deadline_ns` shortens its time. A round that asks nobody is over at once."""
+        allowed = self._deadline_ns if deadline_ns is None else min(deadline_ns, self._deadline_ns)
+        due = {e: now_ns + min(allowed, self._budgets_ns.get(e, allowed)) for e in engines}
+        round_ = Round(self._next, rows, payload, now_ns, due)
+        self._next += 1
+        self._open[round_.number] = round_
+        self._settle(round_)
+        return round_
+
+    def verdicts(self, engine: str, number: int, answer: Verdicts, now_ns: int) -> Arrival:
+        """Take an engine's answer to a round."""
+        round_ = self._open.get(number)
+        if round_ is None:
+            return Arrival.UNKNOWN
+        if engine in round_.answers:
+            return Arrival.DUPLICATE
+        if engine not in round_.due_ns:
+            return Arrival.UNASKED
+        if now_ns >= round_.due_ns[engine]:
+            return Arrival.LATE
+        if len(answer) != round_.rows:
+            return Arrival.MALFORMED
+        del round_.due_ns[engine]
+        round_.answers[engine] = answer
+        self._settle(round_)
+        return Arrival.COUNTED
+
+    def lost(self, engine: str, number: int | None = None) -> None:
+        """Wait no longer for an engine: in one round, or in all that are open."""
+        numbers = list(self._open) if number is None else [number]
+        for n in numbers:
+            round_ = self._open.get(n)
+            if round_ is not None and round_.due_ns.pop(engine, None) is not None:
+                self._settle(round_)
+
+    def shed(self, number: int, rows: Ints) -> None:
+        """Rows of a round that will not reach an engine; they are decided as shed, whatever else is said."""
+        round_ = self._open.get(number)
+        if round_ is not None:
+            round_.shed.append(rows)
+
+    def is_open(self, number: int) -> bool:
+        """Whether anybody still waits for this round."""
+        return number in self._open
+
+    def expire(self, now_ns: int) -> None:
+        """Wait no longer for whoever is out of time."""
+        for round_ in list(self._open.values()):
+            for engine in [e for e, due in round_.due_ns.items() if now_ns >= due]:
+                del round_.due_ns[engine]
+            self._settle(round_)
+
+    def next_expiry_ns(self) -> int | None:
+        """When `expire` has something to do next; None while nothing is open."""
+        return min((due for r in self._open.values() for due in r.due_ns.values()), default=None)
+
+    def finished(self) -> list[Round[T]]:
+        """The rounds that are over, each handed out once, in the order in which they were opened."""
+        over, self._over = self._over, []
+        return sorted(over, key=lambda round_: round_.number)
+
+    def _settle(self, round_: Round[T]) -> None:
+        if not round_.due_ns and self._open.pop(round_.number, None) is not None:
+            self._over.append(round_)

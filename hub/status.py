@@ -1,0 +1,74 @@
+"""The hub's state as a Status message, for the demo's table and whoever else watches."""
+
+import time
+
+from arbhub.state import FillRow
+from arbhub.v1 import hub_pb2
+from hub.hub import Hub
+from hub.seats import Seat
+from hub.statistics import LastEdge, Quantiles
+
+
+def status(hub: Hub) -> hub_pb2.Status:
+    """Everything as of now."""
+    s = hub.statistics
+    return hub_pb2.Status(
+        epoch=hub.epoch,
+        config_version=hub.version,
+        executor_up=hub.trades.up,
+        ticks=s.ticks,
+        approved=s.approved,
+        rejected=dict(s.rejected),
+        denied=dict(s.denied),
+        engines=[_engine(seat) for seat in hub.seats],
+        books=_books(hub),
+        edges=[_edge(hub, edge) for edge in s.edges.values()],
+        positions=[
+            hub_pb2.PositionStatus(venue=venue, symbol=symbol, quantity=quantity)
+            for (venue, symbol), (quantity, _) in s.ledger.positions.items()
+        ],
+        pnl={asset: p.cumulative for asset, p in s.ledger.pnl.items()},
+        fills=s.fills,
+        last_fills=[_fill(fill) for fill in s.last_fills],
+        decision_latency=_latency(Quantiles.of(s.decision_ms)),
+    )
+
+
+def _engine(seat: Seat) -> hub_pb2.EngineStatus:
+    t = seat.tally
+    return hub_pb2.EngineStatus(
+        name=seat.name,
+        place=seat.place,
+        up=seat.up,
+        latency=_latency(Quantiles.of(ns / 1e6 for ns in t.latency_ns)),
+        judged=t.judged,
+        rejected=t.rejected,
+        timeouts=t.timeouts,
+    )
+
+
+def _books(hub: Hub) -> list[hub_pb2.BookStatus]:
+    return [
+        hub_pb2.BookStatus(venue=venue, symbol=symbol, bid=bid, ask=ask, age_ms=age, usable=usable)
+        for venue, symbol, bid, ask, age, usable in hub.books.tops(time.time_ns())
+    ]
+
+
+def _edge(hub: Hub, edge: LastEdge) -> hub_pb2.EdgeStatus:
+    d, row, u = edge.decisions, edge.row, hub.universe
+    return hub_pb2.EdgeStatus(
+        symbol=u.symbols[d.instrument[row]],
+        buy_venue=u.venues[d.buy_venue[row]],
+        sell_venue=u.venues[d.sell_venue[row]],
+        gross_edge_bps=d.gross_edge_bps[row],
+        net_edge_bps=d.net_edge_bps[row],
+        outcome=d.reasons[d.reason[row]] or "approved",
+    )
+
+
+def _latency(q: Quantiles) -> hub_pb2.LatencyStatus:
+    return hub_pb2.LatencyStatus(p50_ms=q.p50_ms, p99_ms=q.p99_ms, max_ms=q.max_ms)
+
+
+def _fill(f: FillRow) -> str:
+    return f"{'buy' if f.buy else 'sell'} {f.quantity:.8g} {f.symbol} on {f.venue} at {f.price:.8g}"

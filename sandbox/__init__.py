@@ -1,0 +1,1 @@
+"""A local exchange that speaks Binance's spot market-data API, for the demo and the tests."""
