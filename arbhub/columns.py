@@ -17,6 +17,10 @@ Bools = NDArray[np.bool_]
 APPROVE, REJECT, ABSTAIN = 1, 2, 3  # arbhub.v1.Verdict; 0 is no answer
 NO_VENUE = 0xFFFFFFFF
 
+as_ieee754 = np.errstate(over="ignore", divide="ignore", invalid="ignore")
+"""Decorates arithmetic on prices: they are positive and finite, of any magnitude, so a product may overflow and a
+quotient of underflows be no number. What comes out is inf or NaN then, and the fold approves neither."""
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
@@ -117,6 +121,13 @@ class Ticks:
             self.asks.slice(start, stop),
             self.ts_event_ns[start:stop],
         )
+
+    def truncated(self, depth: int) -> "Ticks":
+        """The same ticks with the best `depth` levels of each side."""
+        bids, asks = self.bids.truncated(depth), self.asks.truncated(depth)
+        if bids is self.bids and asks is self.asks:
+            return self
+        return Ticks(self.ts_ns, self.instrument, self.venue, bids, asks, self.ts_event_ns)
 
     @classmethod
     def concatenate(cls, parts: "Sequence[Ticks]") -> "Ticks":

@@ -113,7 +113,7 @@ class Link(Generic[P]):
     async def run(self) -> None:
         """Keep the stream open, again and again, until cancelled."""
         async with channel(self.address) as open_channel:
-            method = open_channel.stream_stream(self._method)
+            method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = open_channel.stream_stream(self._method)
             while True:
                 call = method()
                 try:
@@ -128,7 +128,7 @@ class Link(Generic[P]):
         self._open = True
         for frame in self._peer.greeting():
             self.control(frame)
-        tasks = [asyncio.ensure_future(part) for part in (self._write(call), self._read(call), self._watch())]
+        tasks = [asyncio.create_task(part) for part in (self._write(call), self._read(call), self._watch())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             self._explain(done)
@@ -164,7 +164,7 @@ class Link(Generic[P]):
     async def _read(self, call: grpc.aio.StreamStreamCall[bytes, bytes]) -> None:
         while True:
             message = await call.read()
-            if message is grpc.aio.EOF:
+            if not isinstance(message, bytes):  # EOF
                 raise ConnectionError(await self._status(call))
             self._peer.received(message)
 
@@ -181,7 +181,7 @@ class Link(Generic[P]):
             if oldest is not None and time.monotonic_ns() - oldest > limit_ns:
                 raise ConnectionError(f"a batch was not answered within {self._options.stall_s:g} s")
 
-    def _explain(self, done: set["asyncio.Future[None]"]) -> None:
+    def _explain(self, done: set["asyncio.Task[None]"]) -> None:
         errors = [task.exception() for task in done if not task.cancelled()]
         for error in errors:
             if isinstance(error, grpc.aio.AioRpcError):

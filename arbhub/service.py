@@ -69,9 +69,7 @@ async def serving(
     except RuntimeError:
         port = 0
     if port == 0:
-        raise ServiceError(
-            f"cannot listen on {listen}: the port is in use or the address is not this machine's"
-        )
+        raise ServiceError(f"cannot listen on {listen}: the port is in use or the address is not this machine's")
     await server.start()
     for name in ("", *services):
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)

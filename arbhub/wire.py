@@ -54,7 +54,9 @@ def packed(number: int, array: np.ndarray, dtype: np.dtype) -> bytes:
 
 
 def _columns(types: Iterable[np.dtype], arrays: Iterable[np.ndarray]) -> bytes:
-    return b"".join(packed(n, array, dtype) for n, (dtype, array) in enumerate(zip(types, arrays, strict=True), 1))
+    return b"".join(
+        packed(n, array, dtype) for n, (dtype, array) in enumerate(zip(types, arrays, strict=True), 1)
+    )
 
 
 def encode_ticks(t: Ticks) -> bytes:

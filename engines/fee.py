@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from arbhub.columns import Bools, Floats, Opportunities, Verdicts
+from arbhub.columns import Bools, Floats, Opportunities, Verdicts, as_ieee754
 from arbhub.engine import Engine, EngineConfiguration, first_reason, verdicts
 from arbhub.reference import Universe, taker_table
 
@@ -31,6 +31,7 @@ class Fee(Engine):
         )
         self._trades = universe.listed.any(axis=0)
 
+    @as_ieee754
     def judge(self, opportunities: Opportunities) -> Verdicts:
         """Reject a leg whose venue, instrument or fee is unknown."""
         o = opportunities

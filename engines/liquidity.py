@@ -6,7 +6,7 @@ depend on what else is in the batch.
 
 import numpy as np
 
-from arbhub.columns import Floats, Ints, Opportunities, Side, Verdicts
+from arbhub.columns import Floats, Ints, Opportunities, Side, Verdicts, as_ieee754
 from arbhub.engine import Engine, EngineConfiguration, verdicts
 
 
@@ -23,6 +23,7 @@ class Liquidity(Engine):
         """Take [engines.liquidity]."""
         self._max_notional = configuration.engines.liquidity.max_notional
 
+    @as_ieee754
     def judge(self, opportunities: Opportunities) -> Verdicts:
         """Approve what the depth holds; zero of it is for the fold to refuse."""
         o, depth = opportunities, opportunities.depth
@@ -43,7 +44,8 @@ def _walk(side: Side, filled: Floats, quantity: Floats) -> tuple[Floats, Floats]
     n, width = side.size.shape
     before = np.zeros((n, width))
     before[:, 1:] = filled[:, :-1]
-    take = np.clip(quantity[:, None] - before, 0.0, side.size)
+    left = quantity[:, None] - before
+    take = np.where(left > 0, np.minimum(left, side.size), 0.0)
     cost = np.add.accumulate(take * side.price, axis=1)[:, -1]
     worst: Ints = width - 1 - (take[:, ::-1] > 0).argmax(axis=1)
     return cost / quantity, side.price[np.arange(n), worst]

@@ -3,7 +3,7 @@ true state; this engine only spares it what is hopeless, and caps the quantity."
 
 import numpy as np
 
-from arbhub.columns import Floats, Opportunities, Verdicts
+from arbhub.columns import Floats, Opportunities, Verdicts, as_ieee754
 from arbhub.engine import Engine, EngineConfiguration, verdicts
 from arbhub.limits import REASONS, Pair, headroom
 from arbhub.reference import Universe, taker_table
@@ -43,6 +43,7 @@ class Risk(Engine):
         """Keep up with the ledger."""
         self._state.apply(report.values)
 
+    @as_ieee754
     def judge(self, opportunities: Opportunities) -> Verdicts:
         """The headroom under every limit."""
         o = opportunities

@@ -74,10 +74,10 @@ async def run(settings: Settings, name: str, shutdown: asyncio.Event, on_ready: 
     if place == IN_PROCESS:
         raise ServiceError(
             f'engines.{name}.place is "in-process": the hub runs this engine itself. '
-            f'Give it a place of its own, such as --set engines.{name}.place=127.0.0.1:7402'
+            f"Give it a place of its own, such as --set engines.{name}.place=127.0.0.1:7402"
         )
 
-    async def evaluate(_: Any, context: grpc.aio.ServicerContext[engine_pb2.EngineRequest, bytes]) -> None:
+    async def evaluate(_: Any, context: grpc.aio.ServicerContext[Any, bytes]) -> None:
         conversation = Conversation(ENGINES[name]())
         log.info("hub connected", engine=name, peer=context.peer())
         await context.write(conversation.hello())
@@ -89,7 +89,7 @@ async def run(settings: Settings, name: str, shutdown: asyncio.Event, on_ready: 
             if answer is not None:
                 await context.write(answer)
 
-    handler = grpc.stream_stream_rpc_method_handler(
+    handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
         evaluate, request_deserializer=engine_pb2.EngineRequest.FromString, response_serializer=None
     )
     handlers = grpc.method_handlers_generic_handler(SERVICE, {"Evaluate": handler})

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from arbhub.columns import Opportunities, Verdicts
+from arbhub.columns import Opportunities, Verdicts, as_ieee754
 from arbhub.engine import Engine, EngineConfiguration, first_reason, verdicts
 
 
@@ -16,6 +16,7 @@ class Spread(Engine):
         """Take [engines.spread]."""
         self._settings = configuration.engines.spread
 
+    @as_ieee754
     def judge(self, opportunities: Opportunities) -> Verdicts:
         """Reject an edge too high, legs too far apart in time and an edge not yet old enough."""
         o, s = opportunities, self._settings

@@ -151,13 +151,10 @@ class SqlLedger:
     def _know(self, recovered: Recovered) -> None:
         books = recovered.books
         self._forget()
-        self._written = defaultdict(
-            set,
-            positions=set(books.holdings),
-            balances=set(books.changes),
-            costs={(symbol,) for symbol in books.costs},
-            results={(asset,) for asset in books.results},
-        )
+        self._written["positions"] |= set(books.holdings)
+        self._written["balances"] |= set(books.changes)
+        self._written["costs"] |= {(symbol,) for symbol in books.costs}
+        self._written["results"] |= {(asset,) for asset in books.results}
 
     def _remember(self) -> None:
         for name, rows in self._sums.items():

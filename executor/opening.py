@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from arbhub.reference import split_symbol
@@ -111,8 +111,8 @@ def _check(connection: Connection, shown: str) -> None:
                 have, want = written.get(key, Decimal(0)), sums[key]
                 if have != want:
                     raise ServiceError(
-                        f"ledger {shown}: the {table.name} say {have} {key[1]} on {key[0]}, but its fills add up "
-                        f"to {want}; restore a backup, nothing is traded on a ledger that does not add up"
+                        f"ledger {shown}: the {table.name} say {have} {key[1]} on {key[0]}, but its fills "
+                        f"add up to {want}; nothing is traded on a ledger that does not add up"
                     )
 
 

@@ -1,8 +1,8 @@
 """The paper venue: books as the ticks give them, and what our own fills have taken out of them. Pure.
 
 What was taken from a level stays taken until the level changes: its size is another than the one we took
-from, or it is gone. So a snapshot that repeats a level does not refill it. Books are kept as they came; levels
-are looked at only when an order or a taken level asks.
+from, or it is gone. So a snapshot that repeats a level does not refill it. Books are kept as they came;
+levels are looked at only when an order or a taken level asks.
 """
 
 import math

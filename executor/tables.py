@@ -1,7 +1,7 @@
 """The ledger's tables. `migrations/` makes them; a test holds the two together.
 
-Amounts are exact: NUMERIC on PostgreSQL, their text on SQLite, whose numbers are floats. Times are ns since the
-epoch (1970), `epoch` columns are the ledger's own counter.
+Amounts are exact: NUMERIC on PostgreSQL, their text on SQLite, whose numbers are floats. Times are ns since
+1970, `epoch` columns are the ledger's own counter.
 """
 
 from decimal import Decimal

@@ -76,9 +76,7 @@ class Publisher:
 
     def encode(self, batch_id: int, chunks: list[Chunk[Ticks]]) -> bytes:
         """The chunks' ticks as one batch."""
-        ticks = b"".join(
-            encode_ticks(c.payload if c.rows is None else c.payload.take(c.rows)) for c in chunks
-        )
+        ticks = b"".join(encode_ticks(c.payload if c.rows is None else c.payload.take(c.rows)) for c in chunks)
         return submessage(BATCH, b"\x08" + varint(batch_id) + submessage(TICKS, ticks))
 
     def wanted(self, _: Ticks) -> bool:

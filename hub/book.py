@@ -14,6 +14,7 @@ import numpy as np
 
 from arbhub.columns import Bools, Depth, Floats, Ints, Opportunities, Side, Ticks
 from arbhub.reference import Universe
+from hub.levels import Levels, moved
 
 OPPORTUNITY, NO_COUNTERPART, SAME_VENUE = 0, 1, 2
 NO_TICK = -(1 << 62)
@@ -22,19 +23,21 @@ NO_TICK = -(1 << 62)
 def well_formed(ticks: Ticks) -> Bools:
     """Whether each tick's levels make a book at all: positive, finite, in order, uncrossed, both sides there."""
     bids, asks = ticks.bids, ticks.asks
-    with np.errstate(invalid="ignore"):
-        ok: Bools = (bids.count > 0) & (asks.count > 0) & (bids.price[:, 0] < asks.price[:, 0])
-        return ok & _sound(bids, -1) & _sound(asks, 1)
+    both: Bools = (bids.count > 0) & (asks.count > 0) & (bids.price[:, 0] < asks.price[:, 0])
+    return both & _sound(bids, np.greater_equal) & _sound(asks, np.less_equal)
 
 
-def _sound(side: Side, direction: int) -> Bools:
-    width = side.price.shape[1]
-    good = (side.price > 0) & (side.price < np.inf) & (side.size > 0) & (side.size < np.inf)
+def _sound(side: Side, in_order: np.ufunc) -> Bools:
+    """`in_order` has to hold between each level's price and that of the level before it, the better one."""
+    price, size = side.price, side.size
+    good: Bools = (np.minimum(price, size) > 0) & (np.maximum(price, size) < np.inf)  # NaN: neither
+    width = price.shape[1]
     if width == 1:
-        return good[:, 0] | (side.count == 0)
-    absent = np.arange(width) >= side.count[:, None]
-    good[:, 1:] &= (side.price[:, 1:] - side.price[:, :-1]) * direction >= 0
-    return np.asarray((good | absent).all(axis=1))
+        return good[:, 0]
+    good[:, 1:] &= in_order(price[:, :-1], price[:, 1:])
+    good |= np.arange(width) >= side.count[:, None]
+    sound: Bools = good.all(axis=1)
+    return sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,43 @@ class Resolved:
     outcome: Ints
     rows: Ints
     opportunities: Opportunities
+
+
+@dataclass(slots=True)
+class _View:
+    """All books as of each tick of a batch. Rows are ticks sorted by instrument; tables are (venues, n)."""
+
+    ticks: Ticks
+    order: Ints
+    """Each row's tick."""
+    row: Ints
+    inst: Ints
+    ts: Ints
+    start: Ints
+    """The row at which each row's instrument begins."""
+    end: Ints
+    """The last row of each instrument."""
+    fine: Bools
+    """Of each tick."""
+    fresh: Bools
+    """Where the venue's book is one of this batch, and not the stored one."""
+    source: Ints
+    """Its tick, where fresh."""
+    ts_quoted: Ints
+    usable: Bools
+    bid: Floats
+    ask: Floats
+
+
+@dataclass(slots=True)
+class _Pairs:
+    """Each row's legs, as columns, and best prices; they mean something where `offered`."""
+
+    buy: Ints
+    sell: Ints
+    ask: Floats
+    bid: Floats
+    offered: Bools
 
 
 class Books:
@@ -56,10 +96,10 @@ class Books:
         self._columns: list[str] = []  # venue of each column, in name order
         self._column: Ints = np.zeros(0, np.int64)  # venue id -> column
         self._venue: Ints = np.zeros(0, np.int64)  # column -> venue id
-        self._usable = np.zeros((0, 0), np.bool_)
+        self._numbers: Ints = np.zeros((0, 1), np.int64)  # of the columns, as a column
+        self._usable: Bools = np.zeros((0, 0), np.bool_)
         self._ts: Ints = np.zeros((0, 0), np.int64)
-        self._counts: Ints = np.zeros((0, 0, 2), np.int64)
-        self._levels: Floats = np.zeros((0, 0, 2, 2, 1))  # (instruments, venues, bid/ask, price/size, level)
+        self._bids, self._asks = Levels(), Levels()
         self._run_legs: Ints = np.zeros(0, np.int64)  # legs of the running edge, -1: none
         self._run_since: Ints = np.zeros(0, np.int64)
         self.resize()
@@ -68,20 +108,25 @@ class Books:
         """Follow the universe: call after it has merged new reference data."""
         names = sorted(self.universe.venues)
         shape = (len(self.universe.symbols), len(names))
-        if names == self._columns and shape[0] == len(self._run_legs):
+        if shape == self._ts.shape:  # names only ever come
             return
-        old_rows, at = len(self._run_legs), [names.index(name) for name in self._columns]
-        for name, fill in (("_usable", False), ("_ts", NO_TICK), ("_counts", 0), ("_levels", 0.0)):
-            old = getattr(self, name)
-            new = np.full((*shape, *old.shape[2:]), fill, old.dtype)
-            new[:old_rows, at] = old
-            setattr(self, name, new)
-        # Legs are named by columns, which may have moved: an edge across that moment counts as a new one.
-        self._run_legs = np.full(shape[0], -1, np.int64)
-        self._run_since = np.full(shape[0], NO_TICK, np.int64)
+        at: Ints = np.array([names.index(name) for name in self._columns], np.int64)
+        self._usable, self._ts = moved(self._usable, shape, at, False), moved(self._ts, shape, at, NO_TICK)
+        self._bids.resize(shape, at)
+        self._asks.resize(shape, at)
+        self._resize_runs(shape, at)
         self._columns = names
         self._venue = np.array([self.universe.venue_ids[name] for name in names], np.int64)
         self._column = np.argsort(self._venue, kind="stable")
+        self._numbers = np.arange(len(names))[:, None]
+
+    def _resize_runs(self, shape: tuple[int, int], at: Ints) -> None:
+        """Legs are named by columns, which move as venues sort in between."""
+        running = np.nonzero(self._run_legs >= 0)[0]
+        legs, since = self._run_legs[running], self._run_since[running]
+        self._run_legs, self._run_since = np.full(shape[0], -1), np.full(shape[0], NO_TICK)
+        self._run_legs[running] = at[legs // len(at)] * shape[1] + at[legs % len(at)] if len(at) else -1
+        self._run_since[running] = since
 
     def apply(self, ticks: Ticks, first_sequence: int, *, depth: bool) -> Resolved:
         """Take the ticks in, in order, and return what each of them offers; `depth` asks for both legs' levels."""
@@ -96,149 +141,113 @@ class Books:
         found = []
         for i, c in zip(*np.nonzero(self._ts != NO_TICK), strict=True):
             age_ns = max(0, now_ns - int(self._ts[i, c]))
-            bid, ask = (float(self._levels[i, c, side, 0, 0]) for side in (0, 1))
+            bid, ask = (float(levels.price[i, c, 0]) for levels in (self._bids, self._asks))
             usable = bool(self._usable[i, c]) and age_ns <= self._max_age_ns
             found.append((self._columns[c], self.universe.symbols[i], bid, ask, age_ns / 1e6, usable))
         return found
 
     def _resolve(self, ticks: Ticks, first_sequence: int, *, depth: bool, store: bool) -> Resolved:
-        bids, asks = ticks.bids.truncated(self.depth), ticks.asks.truncated(self.depth)
-        cut = Ticks(ticks.ts_ns, ticks.instrument, ticks.venue, bids, asks, ticks.ts_event_ns)
-        fine = well_formed(cut)
-        n = len(ticks)
-        order = np.argsort(ticks.instrument, kind="stable")
-        inst, ts = ticks.instrument[order], ticks.ts_ns[order]
-        start = _group_starts(inst)
-        last = self._last_ticks(self._column[ticks.venue[order]], start)
-        fresh = last >= 0
-        source = order[np.maximum(last, 0)]
-        usable, quote_ts = self._quotes(fine, ticks.ts_ns, source, fresh, inst)
-        age = ts - quote_ts
-        usable &= age <= self._max_age_ns
-        bid = np.where(fresh, bids.price[source, 0], self._levels[inst, :, 0, 0, 0].T)
-        ask = np.where(fresh, asks.price[source, 0], self._levels[inst, :, 1, 0, 0].T)
-        buy = np.where(usable, ask, np.inf).argmin(axis=0)
-        sell = np.where(usable, bid, -np.inf).argmax(axis=0)
-        row = np.arange(n)
-        outcome = np.where(buy == sell, SAME_VENUE, OPPORTUNITY)
-        outcome[usable.sum(axis=0) < 2] = NO_COUNTERPART
-        offered = outcome == OPPORTUNITY
-        buy_ask, sell_bid = ask[buy, row], bid[sell, row]
-        legs = np.where(offered & (sell_bid > buy_ask), buy * len(self._columns) + sell, -1)
-        since = self._runs(inst, ts, start, legs, store=store)
-        at = np.nonzero(offered)[0]
-        at = at[np.argsort(order[at], kind="stable")]  # back into the order of ticks
-        legs_at = _Legs(cut, self._counts, self._levels, inst[at], source[:, at], fresh[:, at])
-        buy_at, sell_at, k = buy[at], sell[at], np.arange(len(at))
-        opportunities = Opportunities(
-            sequence=first_sequence + order[at],
-            ts_ns=ts[at],
-            instrument=inst[at],
-            candidate=np.zeros(len(at), np.int64),
-            buy_venue=self._venue[buy_at],
-            sell_venue=self._venue[sell_at],
-            buy_ask=buy_ask[at],
-            buy_ask_size=legs_at.top_size(1, buy_at),
-            sell_bid=sell_bid[at],
-            sell_bid_size=legs_at.top_size(0, sell_at),
-            buy_ts_ns=quote_ts[:, at][buy_at, k],
-            sell_ts_ns=quote_ts[:, at][sell_at, k],
-            edge_since_ns=since[at],
-            depth=Depth(legs_at.side(1, buy_at), legs_at.side(0, sell_at)) if depth else None,
-        )
+        if not len(ticks):
+            return Resolved(_NO_INTS, _NO_INTS, _NO_OPPORTUNITIES)
+        view = self._view(ticks.truncated(self.depth))
+        pairs = _choose(view)
+        since = self._runs(view, pairs, store=store)
+        outcome, row_of = np.empty_like(view.order), np.empty_like(view.order)
+        few = view.usable.sum(axis=0) < 2
+        outcome[view.order] = np.where(pairs.offered, OPPORTUNITY, np.where(few, NO_COUNTERPART, SAME_VENUE))
+        row_of[view.order] = view.row
+        rows = np.nonzero(outcome == OPPORTUNITY)[0]
+        opportunities = self._opportunities(view, pairs, since, row_of[rows], first_sequence, depth=depth)
         if store:
-            self._store(cut, fine, inst, order, last, start)
-        back = np.empty(n, np.int64)
-        back[order] = outcome
-        return Resolved(back, order[at], opportunities)
+            self._store(view)
+        return Resolved(outcome, rows, opportunities)
 
-    def _last_ticks(self, column: Ints, start: Ints) -> Ints:
-        """(venues, n): the sorted position of each venue's last tick in the row's group so far, -1: none."""
-        position = np.arange(len(column))
-        seen = np.where(column == np.arange(len(self._columns))[:, None], position, -1)
-        last: Ints = np.maximum.accumulate(seen, axis=1)
-        last[last < start] = -1
-        return last
-
-    def _quotes(self, fine: Bools, ts: Ints, source: Ints, fresh: Bools, inst: Ints) -> tuple[Bools, Ints]:
+    def _view(self, ticks: Ticks) -> _View:
+        order = np.argsort(ticks.instrument, kind="stable")
+        inst, ts, row = ticks.instrument[order], ticks.ts_ns[order], np.arange(len(ticks))
+        start, fine = _group_starts(inst, row), well_formed(ticks)
+        end = np.nonzero(np.append(row[1:] == start[1:], True))[0]
+        ticked = self._column[ticks.venue[order]] == self._numbers
+        last = np.maximum.accumulate(np.where(ticked, row, -1), axis=1)
+        fresh: Bools = last >= start
+        source = order[last]  # any tick where not fresh
+        ts_quoted = np.where(fresh, ticks.ts_ns[source], self._ts[inst].T)
         usable = np.where(fresh, fine[source], self._usable[inst].T)
-        return usable, np.where(fresh, ts[source], self._ts[inst].T)
+        usable &= ts - ts_quoted <= self._max_age_ns
+        bid = np.where(fresh, ticks.bids.price[source, 0], self._bids.price[inst, :, 0].T)
+        ask = np.where(fresh, ticks.asks.price[source, 0], self._asks.price[inst, :, 0].T)
+        return _View(ticks, order, row, inst, ts, start, end, fine, fresh, source, ts_quoted, usable, bid, ask)
 
-    def _runs(self, inst: Ints, ts: Ints, start: Ints, legs: Ints, *, store: bool) -> Ints:
+    def _runs(self, view: _View, pairs: _Pairs, *, store: bool) -> Ints:
         """Since when each row's legs have shown an edge without a break; the row's own time where they do not."""
-        position = np.arange(len(inst))
-        first = position == start
-        before = np.empty_like(legs)
+        row, inst, start = view.row, view.inst, view.start
+        edge = pairs.offered & (pairs.bid > pairs.ask)
+        legs = np.where(edge, pairs.buy * len(self._columns) + pairs.sell, -1)
+        before, first = np.empty_like(legs), row == start
         before[1:] = legs[:-1]
         before[first] = self._run_legs[inst[first]]
-        begins = (legs != before) | (legs < 0)
-        begun = np.maximum.accumulate(np.where(begins, position, -1))
-        since = np.where(begun >= start, ts[np.maximum(begun, 0)], self._run_since[inst])
+        begins = (legs != before) | ~edge
+        begun = np.maximum.accumulate(np.where(begins, row, -1))
+        since = np.where(begun >= start, view.ts[begun], self._run_since[inst])
         if store:
-            end = np.append(first[1:], True)
-            self._run_legs[inst[end]], self._run_since[inst[end]] = legs[end], since[end]
+            last = inst[view.end]
+            self._run_legs[last], self._run_since[last] = legs[view.end], since[view.end]
         return since
 
-    def _store(self, ticks: Ticks, fine: Bools, inst: Ints, order: Ints, last: Ints, start: Ints) -> None:
-        end = np.append(start[1:] != start[:-1], True)
-        column, group = np.nonzero(last[:, end] >= 0)
-        row = order[last[:, end][column, group]]
-        at = (inst[end][group], column)
-        self._usable[at], self._ts[at] = fine[row], ticks.ts_ns[row]
-        self._counts[at] = np.stack([ticks.bids.count[row], ticks.asks.count[row]], axis=1)
-        width = max(ticks.bids.price.shape[1], ticks.asks.price.shape[1])
-        self._widen(width)
-        for number, side in enumerate((ticks.bids, ticks.asks)):
-            levels = side.price.shape[1]
-            self._levels[(*at, number, 0)] = _padded(side.price[row], self._levels.shape[-1], levels)
-            self._levels[(*at, number, 1)] = _padded(side.size[row], self._levels.shape[-1], levels)
+    def _opportunities(
+        self, view: _View, pairs: _Pairs, since: Ints, at: Ints, first_sequence: int, *, depth: bool
+    ) -> Opportunities:
+        """Those of the rows `at`."""
+        buy, sell, inst = pairs.buy[at], pairs.sell[at], view.inst[at]
+        asks = self._asks.as_of(inst, buy, view.ticks.asks, view.source[buy, at], view.fresh[buy, at])
+        bids = self._bids.as_of(inst, sell, view.ticks.bids, view.source[sell, at], view.fresh[sell, at])
+        return Opportunities(
+            sequence=first_sequence + view.order[at],
+            ts_ns=view.ts[at],
+            instrument=inst,
+            candidate=np.zeros(len(at), np.int64),
+            buy_venue=self._venue[buy],
+            sell_venue=self._venue[sell],
+            buy_ask=pairs.ask[at],
+            buy_ask_size=asks.size[:, 0],
+            sell_bid=pairs.bid[at],
+            sell_bid_size=bids.size[:, 0],
+            buy_ts_ns=view.ts_quoted[buy, at],
+            sell_ts_ns=view.ts_quoted[sell, at],
+            edge_since_ns=since[at],
+            depth=Depth(asks, bids) if depth else None,
+        )
 
-    def _widen(self, width: int) -> None:
-        missing = width - self._levels.shape[-1]
-        if missing > 0:
-            self._levels = np.pad(self._levels, ((0, 0),) * 4 + ((0, missing),))
+    def _store(self, view: _View) -> None:
+        """Keep each instrument's books as of its last row, where they are new."""
+        column, group = np.nonzero(view.fresh[:, view.end])
+        at = view.end[group]
+        inst, tick = view.inst[at], view.source[column, at]
+        self._usable[inst, column], self._ts[inst, column] = view.fine[tick], view.ticks.ts_ns[tick]
+        self._bids.put(inst, column, view.ticks.bids.take(tick))
+        self._asks.put(inst, column, view.ticks.asks.take(tick))
 
 
-def _padded(levels: Floats, width: int, have: int) -> Floats:
-    return levels if have == width else np.pad(levels, ((0, 0), (0, width - have)))
+def _choose(view: _View) -> _Pairs:
+    """The usable venue with the lowest ask and the one with the highest bid; of equals the first in name order."""
+    buy = np.where(view.usable, view.ask, np.inf).argmin(axis=0)
+    sell = np.where(view.usable, view.bid, -np.inf).argmax(axis=0)
+    # With fewer than two usable venues both fall on one: no pair is offered then either.
+    return _Pairs(buy, sell, view.ask[buy, view.row], view.bid[sell, view.row], buy != sell)
 
 
-def _group_starts(inst: Ints) -> Ints:
-    """For each row of a sorted column the position at which its group starts."""
+def _group_starts(inst: Ints, row: Ints) -> Ints:
+    """For each row of a sorted column the row at which its group starts."""
     first = np.empty(len(inst), np.bool_)
     first[:1] = True
     np.not_equal(inst[1:], inst[:-1], out=first[1:])
-    starts: Ints = np.maximum.accumulate(np.where(first, np.arange(len(inst)), 0))
+    starts: Ints = np.maximum.accumulate(np.where(first, row, 0))
     return starts
 
 
-@dataclass(frozen=True, slots=True)
-class _Legs:
-    """Reads a leg's levels from the batch's ticks or from the store, whichever holds them as of the row."""
-
-    ticks: Ticks
-    counts: Ints
-    levels: Floats
-    inst: Ints
-    source: Ints
-    fresh: Bools
-
-    def top_size(self, number: int, column: Ints) -> Floats:
-        k = np.arange(len(column))
-        side = self.ticks.asks if number else self.ticks.bids
-        stored = self.levels[self.inst, column, number, 1, 0]
-        return np.where(self.fresh[column, k], side.size[self.source[column, k], 0], stored)
-
-    def side(self, number: int, column: Ints) -> Side:
-        k = np.arange(len(column))
-        side = self.ticks.asks if number else self.ticks.bids
-        fresh, row = self.fresh[column, k], self.source[column, k]
-        count = np.where(fresh, side.count[row], self.counts[self.inst, column, number])
-        width = max(int(count.max(initial=1)), 1)
-        price, size = np.zeros((len(column), width)), np.zeros((len(column), width))
-        old, new = ~fresh, min(width, side.price.shape[1])
-        have = min(width, self.levels.shape[-1])
-        price[fresh, :new], size[fresh, :new] = side.price[row[fresh], :new], side.size[row[fresh], :new]
-        price[old, :have] = self.levels[self.inst[old], column[old], number, 0, :have]
-        size[old, :have] = self.levels[self.inst[old], column[old], number, 1, :have]
-        return Side(count, price, size)
+_NO_INTS: Ints = np.zeros(0, np.int64)
+_NO_FLOATS: Floats = np.zeros(0)
+_NO_SIDE = Side(_NO_INTS, np.zeros((0, 1)), np.zeros((0, 1)))
+_NO_OPPORTUNITIES = Opportunities(
+    *(_NO_INTS,) * 6, *(_NO_FLOATS,) * 4, *(_NO_INTS,) * 3, depth=Depth(_NO_SIDE, _NO_SIDE)
+)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import structlog
 
-from arbhub.columns import Decisions, Floats, Ints, Ticks, Verdicts
+from arbhub.columns import Decisions, Ints, Ticks, Verdicts
 from arbhub.engine import Engine, EngineConfiguration
 from arbhub.link import LinkOptions, batch_rows
 from arbhub.reference import ReferenceData, Universe
@@ -213,5 +213,3 @@ class Hub:
             veto = self.settings.engines.table()[seat.name].on_timeout == "veto"
             ballots.append(Ballot(seat.name, answer, seat.reason_codes, timeout, veto))
         return ballots
-
-

@@ -96,8 +96,7 @@ class Panel:
                     raise ServiceError(f"engine {self._missing} was lost, or answered what was not asked")
                 await self._woken()
         return [
-            Ballot(s.name, self._answers.get(s.name), s.reason_codes, self._reasons.timeout(s.name))
-            for s in self.seats
+            Ballot(s.name, self._answers.get(s.name), s.reason_codes, self._reasons.timeout(s.name)) for s in self.seats
         ]
 
     async def _woken(self) -> None:

@@ -20,6 +20,7 @@ from arbhub.columns import (
     Opportunities,
     Ticks,
     Verdicts,
+    as_ieee754,
 )
 from arbhub.reference import Universe
 from hub import reasons
@@ -66,6 +67,7 @@ class Folded:
     sell_limit: Floats
 
 
+@as_ieee754
 def fold(o: Opportunities, ballots: Sequence[Ballot], terms: Terms) -> Folded:
     """The decision on every opportunity of a round. Reasons: the first that holds, in the design's order."""
     n = len(o)
@@ -117,9 +119,8 @@ def sound(v: Verdicts, rows: int, reason_count: int) -> bool:
     return bool(known.all() and (v.reason[v.verdict == REJECT] > 0).all())
 
 
-def decisions(
-    batch: tuple[Ticks, int, Resolved], folded: Folded, terms: Terms, names: Sequence[str]
-) -> Decisions:
+@as_ieee754
+def decisions(batch: tuple[Ticks, int, Resolved], folded: Folded, terms: Terms, names: Sequence[str]) -> Decisions:
     """A decision for every tick of a batch (ticks, first sequence, as resolved): folded, or no opportunity."""
     ticks, first_sequence, resolved = batch
     n, rows, o = len(ticks), resolved.rows, resolved.opportunities

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 
-from arbhub.columns import ABSTAIN, Ints, Verdicts
+from arbhub.columns import ABSTAIN, Floats, Ints, Verdicts
 from arbhub.control import encode_reference, encode_report, encode_snapshot
 from arbhub.engine import EngineConfiguration
 from arbhub.link import Link, LinkOptions
-from arbhub.queueing import Chunk, LinkQueue, Shed
+from arbhub.queueing import Chunk, Shed
 from arbhub.reference import Universe
 from arbhub.state import Report, Snapshot
 from arbhub.v1 import engine_pb2
@@ -161,22 +161,16 @@ class RemoteSeat:
 
 def _spread(answer: Verdicts, rows: Ints, n: int) -> Verdicts:
     """Verdicts on some rows as verdicts on all n; the others were shed and are decided as such."""
-    columns = []
-    for column, rest in (
-        (answer.verdict, ABSTAIN),
-        (answer.reason, 0),
-        (answer.bps, np.nan),
-        (answer.quantity, np.nan),
-        (answer.buy_limit, np.nan),
-        (answer.sell_limit, np.nan),
-    ):
-        if column is None:
-            columns.append(None)
-            continue
-        full = np.full(n, rest, column.dtype)
-        full[rows] = column
-        columns.append(full)
-    return Verdicts(*columns)
+
+    def full(column: Floats, rest: float) -> Floats:
+        spread = np.full(n, rest)
+        spread[rows] = column
+        return spread
+
+    verdict, reason = np.full(n, ABSTAIN, np.int64), np.zeros(n, np.int64)
+    verdict[rows], reason[rows] = answer.verdict, answer.reason
+    limits = (None if c is None else full(c, np.nan) for c in (answer.buy_limit, answer.sell_limit))
+    return Verdicts(verdict, reason, full(answer.bps, 0.0), full(answer.quantity, 0.0), *limits)
 
 
 def _frame(**frame: Message) -> bytes:

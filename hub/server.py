@@ -39,7 +39,7 @@ class HubServicer:
         session.on_answer = written.set
         writer = asyncio.ensure_future(_write_all(session, written, context))
         try:
-            refusal = await self._read_all(session, written, context)
+            refusal = await self._read_all(session, context)
             session.ending = True
             written.set()
             await writer  # what was accepted is answered first
@@ -48,9 +48,7 @@ class HubServicer:
         finally:
             writer.cancel()
 
-    async def _read_all(
-        self, session: Session, written: asyncio.Event, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> str | None:
+    async def _read_all(self, session: Session, context: grpc.aio.ServicerContext[Any, Any]) -> str | None:
         """Read until the end (None) or until something cannot be taken (why)."""
         while (request := await context.read()) is not grpc.aio.EOF:
             kind = request.WhichOneof("frame")
@@ -63,7 +61,8 @@ class HubServicer:
                 return str(error)
             if session.overdue:
                 await context.abort(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED, "decisions are not being read as fast as ticks are sent"
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    "decisions are not being read as fast as ticks are sent",
                 )
         return None
 
@@ -79,7 +78,7 @@ class HubServicer:
         return _evaluation(self._hub, await answer)
 
     async def watch(
-        self, request: hub_pb2.WatchRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: hub_pb2.WatchRequest, _: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[hub_pb2.Status]:
         """The hub's state, again and again."""
         interval_s = (request.interval_ms or 500) / 1000
@@ -110,9 +109,7 @@ class HubServicer:
         )
 
 
-async def _write_all(
-    session: Session, written: asyncio.Event, context: grpc.aio.ServicerContext[Any, Any]
-) -> None:
+async def _write_all(session: Session, written: asyncio.Event, context: grpc.aio.ServicerContext[Any, Any]) -> None:
     """Write what is answered until everything is and no more is coming."""
     while not (session.ending and session.unanswered == 0 and not session.outbox):
         await written.wait()

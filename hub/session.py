@@ -12,7 +12,7 @@ import numpy as np
 from arbhub.columns import NO_VENUE, Decisions, Ints, Ticks
 from arbhub.control import decode_reference
 from arbhub.v1 import hub_pb2, market_pb2
-from arbhub.wire import ColumnError, decode_ticks, encode_decisions, submessage, varint
+from arbhub.wire import ColumnError, decode_ticks, encode_decisions, submessage
 from hub.hub import Hub
 
 NAMES_BATCH = hub_pb2.StreamReply.BATCH_FIELD_NUMBER
@@ -56,7 +56,10 @@ class Session:
         return len(self.outbox) > MAX_UNREAD
 
     def _translated(self, t: Ticks) -> Ticks:
-        for column, ids, known in (("instrument", t.instrument, self._instrument), ("venue", t.venue, self._venue)):
+        for column, ids, known in (
+            ("instrument", t.instrument, self._instrument),
+            ("venue", t.venue, self._venue),
+        ):
             if len(ids) and int(ids.max()) >= len(known):
                 raise ColumnError(
                     f"column {column} has the id {int(ids.max())}, but this stream's reference data "

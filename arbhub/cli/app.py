@@ -44,8 +44,8 @@ def settings_of(config: Path | None, assignments: list[str] | None) -> Settings:
 
 def main() -> None:
     """Run the command line; errors that are the user's to mend are one line each, without a traceback."""
-    from arbhub.cli import demo, replay, services, up  # noqa: F401, PLC0415  # they register their commands
-    from feeds.capture import CaptureError  # noqa: PLC0415
+    from arbhub.cli import demo, replay, services, up  # noqa: F401  # they register their commands
+    from feeds.capture import CaptureError
 
     try:
         app()

@@ -74,14 +74,14 @@ class Demo:
             await household.end()
 
     @staticmethod
-    async def _until(over: "asyncio.Future[bool]", work: Any) -> bool:
+    async def _until(over: "asyncio.Future[Any]", work: Any) -> bool:
         """Whether `work` was done before it was over."""
         task = asyncio.ensure_future(work)
         try:
             await asyncio.wait([task, over], return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 task.result()
-            return task.done()
+            return bool(task.done())
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -127,5 +127,5 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if math.isfinite(value) else "-"
 
 
-def _up(up: bool) -> str:  # noqa: FBT001  # a state, not a switch
+def _up(up: bool) -> str:
     return "[green]up[/]" if up else "[red]down[/]"

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -33,7 +34,7 @@ class Service:
     @property
     def command(self) -> str:
         """What a person would type."""
-        return " ".join(("arbhub", *self.words))
+        return " ".join((sys.argv[0], *self.words))
 
 
 @dataclass(slots=True)
@@ -72,7 +73,7 @@ class Household:
                 )
             self.children.append(Child(service, process))
 
-    def _log(self, name: str) -> contextlib.AbstractContextManager[object]:
+    def _log(self, name: str) -> contextlib.AbstractContextManager[IO[bytes] | None]:
         return (self.logs / f"{name}.log").open("ab") if self.logs else contextlib.nullcontext()
 
     async def ready(self, timeout_s: float) -> None:

@@ -42,5 +42,3 @@ def replay(
     if report:
         report.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
     Console().print_json(orjson.dumps(result).decode())
-
-

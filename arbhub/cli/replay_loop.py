@@ -51,7 +51,7 @@ class Replay:
 
     async def to_the_end(self, out: Path | None = None) -> None:
         """Decide every tick, writing a line each to `out`; CaptureError and ServiceError say what is wrong."""
-        from arbhub.cli.services import in_process_engines  # noqa: PLC0415  # only a run needs engines
+        from arbhub.cli.services import in_process_engines
 
         began = time.perf_counter()
         file = out.open("wb") if out else None
@@ -198,7 +198,7 @@ def columns(updates: list[BookUpdate], universe: Universe) -> Ticks:
 
 def lines(d: Decisions, universe: Universe, version: str) -> Iterator[bytes]:
     """The decisions file's lines; null where a value has no meaning."""
-    venues = {number: name for number, name in enumerate(universe.venues)}
+    venues = dict(enumerate(universe.venues))
     table = zip(
         d.sequence.tolist(),
         d.ts_ns.tolist(),

@@ -14,7 +14,7 @@ from arbhub.telemetry import configure_logs
 
 def in_process_engines(settings: Settings) -> dict[str, Engine]:
     """The engines that the settings place in the hub's process, made."""
-    from engines.table import ENGINES  # noqa: PLC0415  # each command loads only what it runs
+    from engines.table import ENGINES
 
     places = {name: section.place for name, section in settings.engines.table().items()}
     return {name: ENGINES[name]() for name, place in places.items() if place == IN_PROCESS}
@@ -23,7 +23,7 @@ def in_process_engines(settings: Settings) -> dict[str, Engine]:
 @app.command()
 def hub(config: ConfigOption, assignments: SetOption = None) -> None:
     """Run the hub: ticks in, one decision for each out, approved ones to the executor."""
-    from hub.server import run  # noqa: PLC0415
+    from hub.server import run
 
     settings = settings_of(config, assignments)
     configure_logs()
@@ -37,7 +37,7 @@ def engine(
     assignments: SetOption = None,
 ) -> None:
     """Run one engine in a process of its own, at engines.NAME.place."""
-    from engines.server import run  # noqa: PLC0415
+    from engines.server import run
 
     settings = settings_of(config, assignments)
     configure_logs()
@@ -47,7 +47,7 @@ def engine(
 @app.command()
 def feed(config: ConfigOption, assignments: SetOption = None) -> None:
     """Run the feed: live venues through ccxt, or captures played back, to the hub."""
-    from feeds.server import run  # noqa: PLC0415
+    from feeds.server import run
 
     settings = settings_of(config, assignments)
     configure_logs()
@@ -57,7 +57,7 @@ def feed(config: ConfigOption, assignments: SetOption = None) -> None:
 @app.command()
 def executor(config: ConfigOption, assignments: SetOption = None) -> None:
     """Run the executor: the last gate, paper trading and the ledger."""
-    from executor.server import run  # noqa: PLC0415
+    from executor.server import run
 
     settings = settings_of(config, assignments)
     configure_logs()
@@ -67,7 +67,7 @@ def executor(config: ConfigOption, assignments: SetOption = None) -> None:
 @app.command()
 def sandbox(config: ConfigOption, assignments: SetOption = None) -> None:
     """Run the sandbox: a local exchange that speaks Binance's market-data API for several venues."""
-    from sandbox.server import run  # noqa: PLC0415
+    from sandbox.server import run
 
     settings = settings_of(config, assignments)
     configure_logs()

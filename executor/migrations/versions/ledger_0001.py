@@ -1,5 +1,7 @@
 """The first ledger: epochs, decisions, orders, fills and what they add up to."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -9,15 +11,15 @@ revision = "0001"
 down_revision = None
 
 
-def _text(name: str, **kwargs: bool) -> sa.Column[str]:
+def _text(name: str, **kwargs: Any) -> sa.Column[str]:
     return sa.Column(name, sa.String(), nullable=False, **kwargs)
 
 
-def _long(name: str, **kwargs: bool) -> sa.Column[int]:
+def _long(name: str, **kwargs: Any) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger(), nullable=False, **kwargs)
 
 
-def _amount(name: str, nullable: bool = False) -> "sa.Column[object]":
+def _amount(name: str, nullable: bool = False) -> sa.Column[Any]:
     return sa.Column(name, Amount(), nullable=nullable)
 
 

@@ -1,0 +1,118 @@
+"""The executor as a service: arbhub.v1.Executor, health and reflection. gRPC status codes are made here."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import grpc
+import structlog
+
+from arbhub.control import BadReferenceError, decode_reference
+from arbhub.service import OnReady, ServiceError, serving
+from arbhub.settings.schema import Settings
+from arbhub.v1 import executor_pb2
+from arbhub.wire import ColumnError
+from executor.journal import FencedError
+from executor.ledger import LedgerUnavailableError
+from executor.turns import Stream, Turns
+
+SERVICE = "arbhub.v1.Executor"
+Context = grpc.aio.ServicerContext[executor_pb2.ExecuteRequest, executor_pb2.ExecuteReply]
+
+log = structlog.get_logger()
+
+
+class NotYetError(Exception):
+    """A batch that comes before the reference data its ids belong to."""
+
+
+class Streams:
+    """Hub connections, all on one desk."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._open: set[Context] = set()
+
+    async def execute(self, requests: AsyncIterator[executor_pb2.ExecuteRequest], context: Context) -> None:
+        """One hub connection: configuration, reference data, batches in; snapshot, reports, acks out."""
+        stream = Stream()
+        writer = asyncio.create_task(_write(stream, context))
+        self._open.add(context)
+        try:
+            async for request in requests:
+                await self._take(stream, request)
+            stream.replies.put_nowait(None)
+            await writer
+        except (ColumnError, BadReferenceError) as error:
+            await _abort(context, writer, stream, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except (FencedError, NotYetError) as error:
+            await _abort(context, writer, stream, grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except LedgerUnavailableError as error:
+            log.error("the ledger failed", error=str(error))
+            await _abort(context, writer, stream, grpc.StatusCode.UNAVAILABLE, f"the ledger failed: {error}")
+        finally:
+            self._open.discard(context)
+            writer.cancel()
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Answer calls of `server`."""
+        handler = grpc.stream_stream_rpc_method_handler(
+            self.execute,
+            request_deserializer=executor_pb2.ExecuteRequest.FromString,
+            response_serializer=executor_pb2.ExecuteReply.SerializeToString,
+        )
+        handlers = grpc.method_handlers_generic_handler(SERVICE, {"Execute": handler})
+        server.add_generic_rpc_handlers((handlers,))
+
+    async def end(self) -> None:
+        """End every stream, so that hubs need not wait for the drain."""
+        for context in tuple(self._open):
+            with contextlib.suppress(Exception):  # abort reports itself by raising; a stream may be gone too
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the executor is shutting down")
+
+    async def _take(self, stream: Stream, request: executor_pb2.ExecuteRequest) -> None:
+        kind = request.WhichOneof("frame")
+        if kind == "configuration":
+            log.info("hub connected", config_version=request.configuration.version)
+        elif kind == "reference":
+            await self._turns.reference(stream, decode_reference(request.reference))
+        elif kind == "batch":
+            if not stream.epoch:
+                raise NotYetError("a batch came before any reference data")
+            await self._turns.batch(stream, request.batch)
+
+
+async def _write(stream: Stream, context: Context) -> None:
+    with contextlib.suppress(grpc.aio.AbortError, grpc.aio.UsageError, asyncio.InvalidStateError):
+        while (reply := await stream.replies.get()) is not None:
+            await context.write(reply)
+
+
+async def _abort(
+    context: Context, writer: "asyncio.Task[None]", stream: Stream, code: grpc.StatusCode, text: str
+) -> None:
+    """End a stream with a status, after the replies to what came before."""
+    stream.replies.put_nowait(None)
+    await writer
+    await context.abort(code, text)
+
+
+async def run(settings: Settings, shutdown: asyncio.Event, on_ready: OnReady | None = None) -> None:
+    """Serve until `shutdown`; ServiceError where the mode, the ledger or the address cannot be used."""
+    if settings.executor.trading_mode != "paper":
+        raise ServiceError('executor.trading_mode is "live", which is not built yet: only "paper" is allowed')
+    turns = Turns(settings)
+    try:
+        await turns.begin()
+        streams = Streams(turns)
+        silence = asyncio.create_task(turns.complete_in_silence())
+        silence.add_done_callback(lambda _: shutdown.set())  # it only ever ends by failing
+        async with serving(settings.executor.listen, streams.register, [SERVICE], on_ready) as port:
+            log.info("executor serving", port=port)
+            await shutdown.wait()
+            await streams.end()
+        silence.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await silence
+    finally:
+        await turns.end()

@@ -1,0 +1,159 @@
+"""The desk and its ledger on a thread of their own, one turn at a time, for streams that come and go.
+
+The newest stream holds the epoch; what an older one sends is refused. Replies are put into a stream's queue
+in the order of the turns. A ledger that fails leaves the desk ahead of what is written: nobody holds it then,
+until a new epoch has loaded the ledger again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
+
+from arbhub.control import BadReferenceError, encode_report, encode_snapshot
+from arbhub.reference import ReferenceData, Universe, taker_table
+from arbhub.settings.schema import Settings
+from arbhub.state import Report, Snapshot
+from arbhub.v1 import executor_pb2
+from executor.desk import PaperDesk
+from executor.journal import FencedError
+from executor.ledger import LedgerUnavailableError, SqlLedger
+from executor.opening import open_ledger
+from executor.slices import decode_batch
+
+T = TypeVar("T")
+GRACE_NS = 25_000_000  # a tick may be this late before its absence means that the feed is silent
+
+log = structlog.get_logger()
+
+
+@dataclass(eq=False, slots=True)
+class Stream:
+    """One hub connection: its ids, its epoch (0: none yet) and the replies on their way."""
+
+    universe: Universe = field(default_factory=Universe)
+    epoch: int = 0
+    replies: asyncio.Queue[executor_pb2.ExecuteReply | None] = field(default_factory=asyncio.Queue)
+
+    def report(self, reports: list[Report]) -> None:
+        """Send reports, in order."""
+        for report in reports:
+            self.replies.put_nowait(executor_pb2.ExecuteReply(report=encode_report(report)))
+
+
+class Turns:
+    """Every turn runs on the one thread; `lock` holds a turn and the queueing of its replies together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._thread = ThreadPoolExecutor(1, "desk")
+        self._lock = asyncio.Lock()
+        self._holder: Stream | None = None
+        self._moved = asyncio.Event()
+        self._anchor = (0.0, 0)
+
+    async def begin(self) -> None:
+        """Open the ledger; ServiceError where it cannot be used."""
+        self._ledger = SqlLedger(await self._turn(lambda: open_ledger(self._settings.executor.ledger_url)))
+        self._desk = PaperDesk(self._settings.executor, self._settings.risk, self._ledger)
+
+    async def end(self) -> None:
+        """Let the turn that runs end, and let go of the ledger."""
+        async with self._lock:
+            if hasattr(self, "_ledger"):
+                await self._turn(self._ledger.close)
+            self._thread.shutdown()
+
+    async def reference(self, stream: Stream, data: ReferenceData) -> None:
+        """Take reference data; the first of a stream takes a new epoch, which the reply states."""
+        async with self._lock:
+            snapshot = await self._guarded(lambda: self._take_reference(stream, data))
+            if snapshot is not None:
+                self._holder = stream
+                log.info("epoch taken", epoch=snapshot.epoch)
+                stream.replies.put_nowait(executor_pb2.ExecuteReply(snapshot=encode_snapshot(snapshot)))
+                self._mark_time()
+
+    async def batch(self, stream: Stream, batch: executor_pb2.ExecuteBatch) -> None:
+        """Take a batch: its reports, then its acknowledgement."""
+        async with self._lock:
+            stream.report(await self._guarded(lambda: self._take_batch(stream, batch)))
+            ack = executor_pb2.ExecuteAck(batch_id=batch.batch_id)
+            stream.replies.put_nowait(executor_pb2.ExecuteReply(ack=ack))
+            if stream is self._holder:
+                self._mark_time()
+
+    async def complete_in_silence(self) -> None:
+        """For as long as it is awaited: when no tick comes, let time pass for the orders that are due."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._moved.clear()
+            due = self._desk.next_due_ns if self._holder else None
+            since, from_ns = self._anchor
+            passed_ns = from_ns + int((loop.time() - since) * 1e9)
+            if due is not None and passed_ns >= due + GRACE_NS:
+                await self._advance(since, passed_ns)
+                continue
+            wait = None if due is None else (due + GRACE_NS - passed_ns) / 1e9 + 0.001
+            try:
+                async with asyncio.timeout(wait):
+                    await self._moved.wait()
+            except TimeoutError:
+                continue
+
+    async def _advance(self, since: float, ts_ns: int) -> None:
+        async with self._lock:
+            if since != self._anchor[0] or self._holder is None:
+                return  # a batch came first, and with it its own time
+            try:
+                self._holder.report(await self._guarded(lambda: self._desk.advance(ts_ns)))
+            except (FencedError, LedgerUnavailableError) as error:
+                log.error("the ledger did not take what was due", error=str(error))
+
+    def _mark_time(self) -> None:
+        self._anchor = asyncio.get_running_loop().time(), self._desk.now_ns
+        self._moved.set()
+
+    def _take_reference(self, stream: Stream, data: ReferenceData) -> Snapshot | None:
+        known = stream.universe
+        for kind, names, earlier in (
+            ("venues", data.venues, known.venues),
+            ("symbols", data.symbols, known.symbols),
+        ):
+            if list(names[: len(earlier)]) != earlier or len(set(names)) != len(names):
+                raise BadReferenceError(
+                    f"reference data: {kind} are not the earlier ones with new ones after them"
+                )
+        known.merge(data)
+        fees = self._settings.engines.fee
+        taker_bps = taker_table(known, dict(fees.taker_bps), dict(fees.volume_30d))
+        if not stream.epoch:
+            snapshot = self._desk.open(known, taker_bps)
+            stream.epoch = snapshot.epoch
+            return snapshot
+        if stream.epoch == self._desk.epoch:
+            self._desk.reference(taker_bps)
+        return None
+
+    def _take_batch(self, stream: Stream, batch: executor_pb2.ExecuteBatch) -> list[Report]:
+        slices, reports = decode_batch(batch, stream.universe), list[Report]()
+        for part in slices:
+            if stream is self._holder:
+                reports += self._desk.step(part.tick_sequence, part.ticks, part.decisions)
+            else:
+                names = stream.universe.venues, stream.universe.symbols
+                reports += self._desk.refuse(part.decisions, stream.epoch, *names)
+        return reports
+
+    async def _guarded(self, work: Callable[[], T]) -> T:
+        try:
+            return await self._turn(work)
+        except (FencedError, LedgerUnavailableError):
+            self._holder = None
+            raise
+
+    async def _turn(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

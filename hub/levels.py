@@ -1,0 +1,64 @@
+"""Stored levels: one side of every (instrument, venue)'s book, as of the last batch."""
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arbhub.columns import Bools, Floats, Ints, Side
+
+Scalar = TypeVar("Scalar", np.bool_, np.int64, np.float64)
+
+
+def moved(old: NDArray[Scalar], shape: tuple[int, int], at: Ints, fill: float) -> NDArray[Scalar]:
+    """A table over (instruments, venues) grown to `shape`, its columns put to `at`; `fill` where it is new."""
+    new = np.full((*shape, *old.shape[2:]), fill, old.dtype)
+    new[: len(old), at] = old
+    return new
+
+
+class Levels:
+    """count (instruments, venues), price and size (instruments, venues, levels); zeros beyond a book's count."""
+
+    def __init__(self) -> None:
+        self.count: Ints = np.zeros((0, 0), np.int64)
+        self.price: Floats = np.zeros((0, 0, 1))
+        self.size: Floats = np.zeros((0, 0, 1))
+
+    def resize(self, shape: tuple[int, int], at: Ints) -> None:
+        """Grow as `moved` does."""
+        self.count = moved(self.count, shape, at, 0)
+        self.price, self.size = moved(self.price, shape, at, 0.0), moved(self.size, shape, at, 0.0)
+
+    def put(self, inst: Ints, column: Ints, side: Side) -> None:
+        """Replace the side of one book a row; no book twice."""
+        width, missing = side.price.shape[1], side.price.shape[1] - self.price.shape[2]
+        if missing > 0:
+            self.price, self.size = (np.pad(a, ((0, 0), (0, 0), (0, missing))) for a in (self.price, self.size))
+        self.count[inst, column] = side.count
+        for table, levels in ((self.price, side.price), (self.size, side.size)):
+            table[inst, column, :width] = levels
+            if missing < 0:
+                table[inst, column, width:] = 0.0
+
+    def as_of(self, inst: Ints, column: Ints, side: Side, row: Ints, fresh: Bools) -> Side:
+        """Each book's side: row `row` of `side` where `fresh`, what is stored elsewhere."""
+        count = np.where(fresh, side.count[row], self.count[inst, column])
+        width = int(count.max(initial=1))
+        if fresh.all():
+            return Side(count, side.price[row, :width], side.size[row, :width])
+        if not fresh.any():
+            return Side(count, self.price[inst, column, :width], self.size[inst, column, :width])
+        return Side(
+            count,
+            _mixed(side.price, row, self.price, inst, column, fresh, width),
+            _mixed(side.size, row, self.size, inst, column, fresh, width),
+        )
+
+
+def _mixed(new: Floats, row: Ints, stored: Floats, inst: Ints, column: Ints, fresh: Bools, width: int) -> Floats:
+    old, levels = ~fresh, np.zeros((len(row), width))
+    of_new, of_old = min(width, new.shape[1]), min(width, stored.shape[2])
+    levels[fresh, :of_new] = new[row[fresh], :of_new]
+    levels[old, :of_old] = stored[inst[old], column[old], :of_old]
+    return levels
