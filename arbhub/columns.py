@@ -16,6 +16,7 @@ Bools = NDArray[np.bool_]
 
 APPROVE, REJECT, ABSTAIN = 1, 2, 3  # arbhub.v1.Verdict; 0 is no answer
 NO_VENUE = 0xFFFFFFFF
+MAX_LEVELS = 1000  # of a side of a book; hub.depth allows no more
 
 as_ieee754 = np.errstate(over="ignore", divide="ignore", invalid="ignore")
 """Decorates arithmetic on prices: they are positive and finite, of any magnitude, so a product may overflow and a
@@ -34,15 +35,20 @@ class Side:
     size: Floats
 
     @classmethod
-    def from_flat(cls, count: Ints, price: Floats, size: Floats) -> "Side":
-        """Rows of `count[i]` levels from their flattened values; ValueError where the lengths do not add up."""
-        n, width = len(count), int(count.max(initial=1))
-        if len(price) == n * width and len(size) == n * width and (count == width).all():
-            return cls(count, price.reshape(n, width), size.reshape(n, width))
-        real = np.arange(width) < count[:, None]
-        padded_price, padded_size = np.zeros((n, width)), np.zeros((n, width))
-        padded_price[real], padded_size[real] = price, size
-        return cls(count, padded_price, padded_size)
+    def from_flat(cls, count: Ints, price: Floats, size: Floats, depth: int = MAX_LEVELS) -> "Side":
+        """Rows of `count[i]` levels from their flattened values, cut to the best `depth` of each.
+
+        Without a cut one huge book among many small ones would need memory for as many huge ones.
+        """
+        n, deepest = len(count), int(count.max(initial=1))
+        if deepest <= depth and (count == deepest).all():
+            return cls(count, price.reshape(n, deepest), size.reshape(n, deepest))
+        level = np.arange(min(deepest, depth))
+        real = level < count[:, None]
+        at = ((np.cumsum(count) - count)[:, None] + level)[real]
+        padded_price, padded_size = np.zeros(real.shape), np.zeros(real.shape)
+        padded_price[real], padded_size[real] = price[at], size[at]
+        return cls(np.minimum(count, depth), padded_price, padded_size)
 
     @classmethod
     def from_levels(cls, rows: Sequence[Sequence[tuple[float, float]]]) -> "Side":
@@ -180,8 +186,8 @@ class Opportunities:
 
     def take(self, rows: Ints) -> "Opportunities":
         """The rows given, in that order."""
-        taken = [getattr(self, f.name).take(rows) for f in fields(self) if f.name != "depth"]
-        return Opportunities(*taken, depth=self.depth.take(rows) if self.depth else None)
+        taken = {f.name: getattr(self, f.name).take(rows) for f in fields(self) if f.name != "depth"}
+        return Opportunities(**taken, depth=self.depth.take(rows) if self.depth else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,5 +238,5 @@ class Decisions:
 
     def take(self, rows: Ints) -> "Decisions":
         """The rows given, in that order; the reasons stay as they are."""
-        taken = [getattr(self, f.name).take(rows) for f in fields(self) if f.name != "reasons"]
-        return Decisions(*taken, reasons=self.reasons)
+        taken = {f.name: getattr(self, f.name).take(rows) for f in fields(self) if f.name != "reasons"}
+        return Decisions(**taken, reasons=self.reasons)

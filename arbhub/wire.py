@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 from google.protobuf.message import Message
+from numpy.typing import NDArray
 
 from arbhub.columns import Decisions, Depth, Floats, Ints, Opportunities, Side, Ticks, Verdicts
 from arbhub.v1 import decision_pb2, market_pb2, opportunity_pb2
@@ -20,7 +21,9 @@ if sys.byteorder != "little":
         "arbhub writes arrays to the wire as they lie in memory and needs a little-endian machine"
     )
 
-_Array = TypeVar("_Array", Ints, Floats)
+Array = NDArray[np.int64] | NDArray[np.float64] | NDArray[np.bool_]
+Dtype = np.dtype[np.int64] | np.dtype[np.uint32] | np.dtype[np.float64]
+Scalar = TypeVar("Scalar", np.int64, np.float64)
 INT64, UINT32, DOUBLE = np.dtype("<i8"), np.dtype("<u4"), np.dtype("<f8")
 TICK_COLUMNS = (INT64, UINT32, UINT32, UINT32, DOUBLE, DOUBLE, UINT32, DOUBLE, DOUBLE, INT64)
 OPPORTUNITY_COLUMNS = (INT64, INT64, *(UINT32,) * 4, *(DOUBLE,) * 4, *(INT64,) * 3)
@@ -48,7 +51,7 @@ def submessage(number: int, encoded: bytes) -> bytes:
     return b"".join((varint(number << 3 | 2), varint(len(encoded)), encoded))
 
 
-def packed(number: int, array: np.ndarray, dtype: np.dtype) -> bytes:
+def packed(number: int, array: Array, dtype: Dtype) -> bytes:
     """An array as the packed field `number`; nothing where it is empty."""
     return submessage(number, array.astype(dtype, copy=False).tobytes()) if len(array) else b""
 
@@ -124,15 +127,14 @@ def encode_decisions(d: Decisions) -> bytes:
 
 def decode_ticks(m: market_pb2.TickColumns) -> Ticks:
     """From TickColumns; ColumnError where the columns do not fit each other."""
-    n = len(m.ts_ns)
-    read = _Reader(m, n)
+    read = _Reader(m, m, "ts_ns")
     return Ticks(
         read.ints("ts_ns"),
         read.ints("instrument"),
         read.ints("venue"),
         read.side("bid_levels", "bid_price", "bid_size"),
         read.side("ask_levels", "ask_price", "ask_size"),
-        read.ints("ts_event_ns") if m.ts_event_ns else np.zeros(n, np.int64),
+        read.ints("ts_event_ns") if m.ts_event_ns else np.zeros(read.rows, np.int64),
     )
 
 
@@ -140,56 +142,76 @@ def decode_opportunities(
     m: opportunity_pb2.OpportunityColumns, depth: opportunity_pb2.DepthColumns
 ) -> Opportunities:
     """From OpportunityColumns, with the depth where there is any; ColumnError as above."""
-    n = len(m.sequence)
-    read, levels = _Reader(m, n), _Reader(depth, n)
+    read, levels = _Reader(m, m, "sequence"), _Reader(depth, m, "sequence")
     both = None
-    if depth.ask_levels or depth.bid_levels:
+    if depth.ListFields():
         both = Depth(
             levels.side("ask_levels", "ask_price", "ask_size"),
             levels.side("bid_levels", "bid_price", "bid_size"),
         )
     return Opportunities(
-        *(read.ints(c) for c in ("sequence", "ts_ns", "instrument", "candidate", "buy_venue", "sell_venue")),
-        *(read.floats(c) for c in ("buy_ask", "buy_ask_size", "sell_bid", "sell_bid_size")),
-        *(read.ints(c) for c in ("buy_ts_ns", "sell_ts_ns", "edge_since_ns")),
+        sequence=read.ints("sequence"),
+        ts_ns=read.ints("ts_ns"),
+        instrument=read.ints("instrument"),
+        candidate=read.ints("candidate"),
+        buy_venue=read.ints("buy_venue"),
+        sell_venue=read.ints("sell_venue"),
+        buy_ask=read.floats("buy_ask"),
+        buy_ask_size=read.floats("buy_ask_size"),
+        sell_bid=read.floats("sell_bid"),
+        sell_bid_size=read.floats("sell_bid_size"),
+        buy_ts_ns=read.ints("buy_ts_ns"),
+        sell_ts_ns=read.ints("sell_ts_ns"),
+        edge_since_ns=read.ints("edge_since_ns"),
         depth=both,
     )
 
 
 def decode_verdicts(m: opportunity_pb2.VerdictColumns) -> Verdicts:
     """From VerdictColumns; ColumnError as above."""
-    read = _Reader(m, len(m.verdict))
-    limits = (
-        (read.floats("buy_limit"), read.floats("sell_limit")) if m.buy_limit or m.sell_limit else (None, None)
-    )
+    read = _Reader(m, m, "verdict")
+    limited = bool(m.buy_limit or m.sell_limit)
     return Verdicts(
-        read.ints("verdict"), read.ints("reason"), read.floats("bps"), read.floats("quantity"), *limits
+        read.ints("verdict"),
+        read.ints("reason"),
+        read.floats("bps"),
+        read.floats("quantity"),
+        read.floats("buy_limit") if limited else None,
+        read.floats("sell_limit") if limited else None,
     )
 
 
 def decode_decisions(m: decision_pb2.DecisionColumns, reasons: Iterable[str]) -> Decisions:
     """From DecisionColumns and the batch's reasons; ColumnError as above."""
-    read = _Reader(m, len(m.sequence))
+    read = _Reader(m, m, "sequence")
     return Decisions(
-        read.ints("sequence"),
-        read.ints("ts_ns"),
-        read.ints("instrument"),
-        read.ints("approved") != 0,
-        *(read.ints(c) for c in ("reason", "buy_venue", "sell_venue")),
-        *(read.floats(c) for c in ("gross_edge_bps", "fee_bps", "slippage_bps", "net_edge_bps", "quantity")),
-        *(read.floats(c) for c in ("buy_limit", "sell_limit")),
-        read.ints("expires_ns"),
-        read.floats("buy_ask"),
-        read.floats("sell_bid"),
+        sequence=read.ints("sequence"),
+        ts_ns=read.ints("ts_ns"),
+        instrument=read.ints("instrument"),
+        approved=read.ints("approved") != 0,
+        reason=read.ints("reason"),
+        buy_venue=read.ints("buy_venue"),
+        sell_venue=read.ints("sell_venue"),
+        gross_edge_bps=read.floats("gross_edge_bps"),
+        fee_bps=read.floats("fee_bps"),
+        slippage_bps=read.floats("slippage_bps"),
+        net_edge_bps=read.floats("net_edge_bps"),
+        quantity=read.floats("quantity"),
+        buy_limit=read.floats("buy_limit"),
+        sell_limit=read.floats("sell_limit"),
+        expires_ns=read.ints("expires_ns"),
+        buy_ask=read.floats("buy_ask"),
+        sell_bid=read.floats("sell_bid"),
         reasons=("", *reasons),
     )
 
 
 class _Reader:
-    """Reads a message's columns as arrays and holds them to one length."""
+    """Reads a message's columns as arrays and holds them to the length of one: `rows_of` in `counted`."""
 
-    def __init__(self, message: Message, rows: int) -> None:
-        self._message, self._rows = message, rows
+    def __init__(self, message: Message, counted: Message, rows_of: str) -> None:
+        self._message, self._rows_of = message, rows_of
+        self.rows = len(getattr(counted, rows_of))
 
     def ints(self, column: str) -> Ints:
         return self._sized(column, np.array(getattr(self._message, column)).astype(np.int64, copy=False))
@@ -199,20 +221,17 @@ class _Reader:
 
     def side(self, count: str, price: str, size: str) -> Side:
         counts = self.ints(count)
-        total = int(counts.sum())
-        flat = []
-        for column in (price, size):
-            values = np.array(getattr(self._message, column), np.float64)
-            if len(values) != total:
-                raise ColumnError(
-                    f"column {column} has {len(values)} values where {count} adds up to {total}"
-                )
-            flat.append(values)
-        return Side.from_flat(counts, *flat)
+        return Side.from_flat(counts, self._levels(price, count, counts), self._levels(size, count, counts))
 
-    def _sized(self, column: str, values: _Array) -> _Array:
-        if len(values) != self._rows:
+    def _levels(self, column: str, count: str, counts: Ints) -> Floats:
+        total, values = int(counts.sum()), np.array(getattr(self._message, column), np.float64)
+        if len(values) != total:
+            raise ColumnError(f"column {column} has {len(values)} values where {count} adds up to {total}")
+        return values
+
+    def _sized(self, column: str, values: NDArray[Scalar]) -> NDArray[Scalar]:
+        if len(values) != self.rows:
             raise ColumnError(
-                f"column {column} has {len(values)} values where the batch has {self._rows} rows"
+                f"column {column} has {len(values)} values where {self._rows_of} has {self.rows}"
             )
         return values

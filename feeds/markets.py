@@ -93,7 +93,7 @@ def _bps_at(rates: Mapping[float, float], volume: float) -> float:
 
 def _bps(rate: Any) -> float | None:
     value = _number(rate)
-    return None if value is None else round(value * 1e4, 6)  # 0.0004 * 1e4 is not quite 4
+    return None if value is None else round(value * 1e4, 6)  # 0.0006 * 1e4 is not quite 6
 
 
 def _step(precision: Any, mode: int) -> float:

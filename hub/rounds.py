@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from arbhub.columns import Ints, Verdicts
 
 T = TypeVar("T")
@@ -23,7 +25,7 @@ class Arrival(Enum):
     """What became of an answer."""
 
     COUNTED = "counted"
-    LATE = "late"  # the engine's time in this round was up
+    LATE = "late"  # the engine's time in this round was up, or it had been given up
     DUPLICATE = "duplicate"
     UNKNOWN = "unknown"  # no such round, any more or ever
     UNASKED = "unasked"  # not an engine of this round
@@ -40,6 +42,7 @@ class Round(Generic[T]):
     opened_ns: int
     due_ns: dict[str, int]
     """Until when each engine that still owes an answer may give it."""
+    asked: frozenset[str]
     answers: dict[str, Verdicts] = field(default_factory=dict)
     shed: list[Ints] = field(default_factory=list)
     """Rows that were shed on the way to an engine."""
@@ -64,7 +67,7 @@ class Rounds(Generic[T]):
         """Begin a round; `deadline_ns` shortens its time. A round that asks nobody is over at once."""
         allowed = self._deadline_ns if deadline_ns is None else min(deadline_ns, self._deadline_ns)
         due = {e: now_ns + min(allowed, self._budgets_ns.get(e, allowed)) for e in engines}
-        round_ = Round(self._next, rows, payload, now_ns, due)
+        round_ = Round(self._next, rows, payload, now_ns, due, frozenset(due))
         self._next += 1
         self._open[round_.number] = round_
         self._settle(round_)
@@ -77,9 +80,9 @@ class Rounds(Generic[T]):
             return Arrival.UNKNOWN
         if engine in round_.answers:
             return Arrival.DUPLICATE
-        if engine not in round_.due_ns:
+        if engine not in round_.asked:
             return Arrival.UNASKED
-        if now_ns >= round_.due_ns[engine]:
+        if now_ns >= round_.due_ns.get(engine, now_ns):
             return Arrival.LATE
         if len(answer) != round_.rows:
             return Arrival.MALFORMED
@@ -97,10 +100,16 @@ class Rounds(Generic[T]):
                 self._settle(round_)
 
     def shed(self, number: int, rows: Ints) -> None:
-        """Rows of a round that will not reach an engine; they are decided as shed, whatever else is said."""
+        """Rows of a round that will not reach an engine; they are decided as shed, whatever else is said.
+
+        Once that is all of them, nobody's answer matters and none may ever come: the round is over.
+        """
         round_ = self._open.get(number)
         if round_ is not None:
             round_.shed.append(rows)
+            if len(np.unique(np.concatenate(round_.shed))) == round_.rows:
+                round_.due_ns.clear()
+                self._settle(round_)
 
     def is_open(self, number: int) -> bool:
         """Whether anybody still waits for this round."""

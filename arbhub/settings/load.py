@@ -58,9 +58,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        content = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    return content["value"] if len(content) == 1 else text
 
 
 def _assignment(text: str) -> tuple[Key, Any]:
@@ -75,18 +76,20 @@ def _assignment(text: str) -> tuple[Key, Any]:
         key.append(step)
         tree = tree[step]
     if not key or tree != 0:
-        raise SettingsError(f"--set {text}: should be KEY=VALUE with a dotted key, such as hub.deadline_ms=5")
+        raise SettingsError(
+            f"--set {text}: should be KEY=VALUE with a dotted key, such as hub.deadline_ms=5; a part with other "
+            f'characters than letters, digits, - and _ stands in quotes, such as EX1."BTC/BRL".lot_size=0.001'
+        )
     return tuple(key), _value(value.strip())
 
 
 def _variable_key(name: str) -> Key:
-    """Variables are upper case and section names lower; below a section's own keys the case is kept."""
+    """Variables are upper case and setting names lower; the case of a venue's or an asset's name is kept."""
     key: list[str] = []
-    model: Any = Settings
+    annotation: Any = Settings
     for step in name.removeprefix(PREFIX).split("__"):
-        own = isinstance(model, type) and issubclass(model, BaseModel)
-        key.append(step.lower() if own else step)
-        model = model.model_fields[key[-1]].annotation if own and key[-1] in model.model_fields else None
+        key.append(step.lower() if _section(annotation) else step)
+        annotation = _inside(annotation, key[-1])
     return tuple(key)
 
 
@@ -98,38 +101,59 @@ def _assign(content: dict[str, Any], key: Key, value: Any, place: str) -> None:
     content[key[-1]] = value
 
 
-def _complaints(error: ValidationError, place: str, origin: Mapping[Key, str]) -> Iterable[str]:
+def _complaints(error: ValidationError, file: str, origin: Mapping[Key, str]) -> Iterable[str]:
     for detail in error.errors():
         if not detail["loc"]:  # what contradicts across sections names its keys itself
             for line in str(detail["ctx"]["error"]).splitlines():
-                key, _, rest = line.partition(": ")
-                yield f"{origin.get(tuple(key.split('.')), place)}: {key}: {rest}"
+                name, _, rest = line.partition(": ")
+                yield f"{_place(tuple(name.split('.')), file, origin)}: {name}: {rest}"
             continue
         key = tuple(str(step) for step in detail["loc"])
-        yield f"{origin.get(key, place)}: {'.'.join(key)}: {_what(detail)}"
+        yield f"{_place(key, file, origin)}: {'.'.join(key)}: {_what(detail)}"
+
+
+def _place(key: Key, file: str, origin: Mapping[Key, str]) -> str:
+    """Where a key was said last: itself, the table or list that it stands in, or (if only there) part of it."""
+    for length in range(len(key), 0, -1):
+        if key[:length] in origin:
+            return origin[key[:length]]
+    parts = {place for said, place in origin.items() if said[: len(key)] == key}
+    return parts.pop() if len(parts) == 1 else file
 
 
 def _what(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
-        allowed = _allowed(detail["loc"][:-1])
+        section = _section(_at(detail["loc"][:-1]))
+        allowed = sorted(section.model_fields) if section else []
         close = difflib.get_close_matches(str(detail["loc"][-1]), allowed, 1)
         hint = f"did you mean {close[0]}? " if close else ""
         return f"unknown key; {hint}allowed here: {', '.join(allowed)}"
     message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "missing" or isinstance(detail["input"], dict) and _section(_at(detail["loc"])):
+        return message  # a section that contradicts itself, or lacks a key: to show all of it says nothing
     return f"{message[0].lower()}{message[1:]}, not {detail['input']!r}"
 
 
-def _allowed(loc: tuple[int | str, ...]) -> list[str]:
-    model: Any = Settings
+def _at(loc: Iterable[int | str]) -> Any:
+    """The annotation of a place in the settings, None where there is none."""
+    annotation: Any = Settings
     for step in loc:
-        field = model.model_fields.get(str(step)) if hasattr(model, "model_fields") else None
-        model = field.annotation if field else _item(model)
-    return sorted(model.model_fields) if hasattr(model, "model_fields") else []
-
-
-def _item(annotation: Any) -> Any:
-    """The model that a mapping or tuple of models holds."""
-    for argument in getattr(annotation, "__args__", ()):
-        if hasattr(argument, "model_fields") or getattr(argument, "__args__", ()):
-            return argument
+        annotation = _inside(annotation, str(step))
     return annotation
+
+
+def _inside(annotation: Any, step: str) -> Any:
+    section = _section(annotation)
+    if section is not None:
+        field = section.model_fields.get(step)
+        return field.annotation if field else None
+    items = [a for a in get_args(annotation) if a is not NoneType and not isinstance(a, Strict)]
+    return items[-1] if get_origin(annotation) in (Mapping, tuple, Annotated) and items else None
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that an annotation stands for, alone, or beside None."""
+    for candidate in (annotation, *(get_args(annotation) if get_origin(annotation) is UnionType else ())):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None

@@ -7,12 +7,17 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import Field, Strict, model_validator
 
+from arbhub.columns import MAX_LEVELS
 from arbhub.reference import FeeSchedule, FeeTier, Listing, ReferenceData, split_symbol
 from arbhub.settings.engines import EnginesSettings
 from arbhub.settings.feed import FeedSettings
 from arbhub.settings.risk import RiskSettings
 from arbhub.settings.sandbox import SandboxSettings
-from arbhub.settings.section import Address, Amount, Count, Limit, Positive, Section
+from arbhub.settings.section import Address, Amount, Count, Limit, Section
+
+
+DAY_MS = 86_400_000.0  # a time that is added to others has to end
+Fee = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class HubSettings(Section):
@@ -22,8 +27,8 @@ class HubSettings(Section):
     deadline_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     max_quote_age_ms: Limit = 10_000.0
     min_net_edge_bps: Annotated[float, Field(allow_inf_nan=False)] = 0.0
-    depth: Annotated[int, Field(ge=1, le=1000)] = 20
-    decision_ttl_ms: Positive = 1000.0
+    depth: Annotated[int, Field(ge=1, le=MAX_LEVELS)] = 20
+    decision_ttl_ms: Annotated[float, Field(gt=0, le=DAY_MS)] = 1000.0
     """How long after its tick an approved decision may still be sent."""
     window: Annotated[int, Field(ge=1, le=16)] = 1
     """Batches on a link that may be unanswered."""
@@ -42,7 +47,7 @@ class ExecutorSettings(Section):
     """A table a venue, asset = amount. Empty: unlimited. A venue or asset not named beside others has nothing."""
     flatten_attempts: Count = 10
     """How often what a partial leg left open is traded back before it stays a position."""
-    flatten_retry_ms: Positive = 100.0
+    flatten_retry_ms: Annotated[float, Field(gt=0, le=DAY_MS)] = 100.0
 
 
 class ListingSettings(Section):
@@ -52,16 +57,16 @@ class ListingSettings(Section):
     lot_size: Amount = 0.0
     min_quantity: Amount = 0.0
     min_notional: Amount = 0.0
-    maker_bps: float | None = None
-    taker_bps: float | None = None
+    maker_bps: Fee | None = None
+    taker_bps: Fee | None = None
 
 
 class TierSettings(Section):
     """One fee tier, from `min_volume` (30 days) upwards."""
 
     min_volume: Amount = 0.0
-    maker_bps: float
-    taker_bps: float
+    maker_bps: Fee
+    taker_bps: Fee
 
 
 class ReferenceSettings(Section):

@@ -13,7 +13,7 @@ from feeds.markets import fee_schedule, listing, reference_data, side
 MARKET: dict[str, Any] = {
     "precision": {"price": 0.01, "amount": 0.0001},
     "limits": {"amount": {"min": 0.001}, "cost": {"min": 5}},
-    "taker": 0.0004,
+    "taker": 0.0006,
     "maker": 0.0002,
     "active": True,
 }
@@ -30,7 +30,7 @@ def test_listing_holds_the_figures() -> None:
     """Steps and minimums are taken over, fees become bps without rounding errors."""
     got = listing("EX1", "A/B", MARKET, ccxt.TICK_SIZE, None)
     assert (got.tick_size, got.lot_size, got.min_quantity, got.min_notional) == (0.01, 0.0001, 0.001, 5.0)
-    assert (got.maker_bps, got.taker_bps, got.active) == (2.0, 4.0, True)
+    assert (got.maker_bps, got.taker_bps, got.active) == (2.0, 6.0, True)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_schedule_counts_where_a_market_has_no_fee_of_its_own() -> None:
     universe = Universe()
     universe.merge(reference_data("EX1", ["A/B", "C/D", "E/F"], markets, TIERED, ccxt.TICK_SIZE))
     assert universe.symbols == ["A/B", "C/D"]
-    assert taker_table(universe, {}, {"EX1": 60_000.0}).tolist() == [[24.0], [4.0]]
+    assert taker_table(universe, {}, {"EX1": 60_000.0}).tolist() == [[24.0], [6.0]]
 
 
 def test_reference_data_of_nothing() -> None:

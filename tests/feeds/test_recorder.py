@@ -25,9 +25,7 @@ SECOND = 1_000_000_000
 
 def update(ts_ns: int, venue: str = "EX1", price: float = 10.0, silent: bool = False) -> BookUpdate:
     """A small book."""
-    return BookUpdate(
-        ts_ns, venue, "BTC/USDT", () if silent else ((price, 1.0),), ((price + 1, 2.0),), ts_ns - 7
-    )
+    return BookUpdate(ts_ns, venue, "BTC/USDT", () if silent else ((price, 1.0),), ((price + 1, 2.0),), ts_ns - 7)
 
 
 def record(updates: list[BookUpdate], directory: Path, **more: object) -> list[Path]:

@@ -228,6 +228,8 @@ def test_playback_begins_again(tmp_path: Path) -> None:
     assert replayed(start, messages) == exchange.books["EX1", "BTC/USDT"]
     back = replayed(start, messages[:3])
     assert (back.bids, back.asks) == (start.bids, start.asks)
+    at_once = Exchange(playing(path))
+    assert len(at_once.advance(49 * INTERVAL_NS, 0)) == len(sent)
 
 
 @pytest.mark.parametrize(

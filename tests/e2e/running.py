@@ -1,0 +1,66 @@
+"""The whole of arbhub as processes on free ports, as the demo runs it, for tests to watch, kill and start again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import grpc
+import pytest
+import tomli_w
+
+from arbhub.cli.demo import on_free_ports
+from arbhub.cli.processes import Household
+from arbhub.cli.up import services
+from arbhub.settings.load import load
+from arbhub.v1 import hub_pb2, hub_pb2_grpc
+
+PATIENCE_S = 45.0
+
+
+class RunningArbhub:
+    """Sandbox, four engines, executor, hub and feed, each a process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        config = folder / "demo.toml"
+        content = on_free_ports(folder)
+        content["risk"]["cooldown_ms"] = 0.0
+        config.write_text(tomli_w.dumps(content))
+        self.settings = load(config, environ={})
+        self.services = {s.name: s for s in services(self.settings, ("--config", str(config)), engines=True)}
+        self.household = Household(folder)
+
+    async def start(self, *names: str) -> None:
+        """Start services, all where none is named, and wait until they answer."""
+        await self.household.start([self.services[name] for name in names or self.services])
+        await self.household.ready(PATIENCE_S)
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL a service and forget it."""
+        child = next(child for child in self.household.children if child.service.name == name)
+        child.process.kill()
+        await child.process.wait()
+        self.household.children.remove(child)
+
+    async def until(self, condition: Callable[[hub_pb2.Status], bool], what: str) -> hub_pb2.Status:
+        """The first state of the hub that meets a condition; fails where none comes."""
+        last: hub_pb2.Status | None = None
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                async for status in self.states():
+                    last = status
+                    if condition(status):
+                        return status
+        except TimeoutError:
+            pass
+        pytest.fail(f"the hub did not come to this: {what}; last seen: {last}")
+
+    async def states(self) -> AsyncIterator[hub_pb2.Status]:
+        """The hub's state, ten times a second, across its restarts."""
+        while True:
+            async with grpc.aio.insecure_channel(self.settings.hub.listen) as wire:
+                try:
+                    async for status in hub_pb2_grpc.HubStub(wire).Watch(hub_pb2.WatchRequest(interval_ms=100)):
+                        yield status
+                except grpc.aio.AioRpcError:
+                    await asyncio.sleep(0.1)
