@@ -51,9 +51,7 @@ def decode_reference(message: market_pb2.ReferenceData) -> ReferenceData:
         data = ReferenceData(venues, symbols, listings, schedules)
         Universe().merge(data)
     except IndexError:
-        raise BadReferenceError(
-            "reference data: a listing or schedule names an id that has no name"
-        ) from None
+        raise BadReferenceError("reference data: a listing or schedule names an id that has no name") from None
     except ValueError as error:
         raise BadReferenceError(f"reference data: {error}") from None
     return data
@@ -149,8 +147,7 @@ def encode_report(report: state.Report) -> ledger_pb2.Report:
 def decode_report(m: ledger_pb2.Report) -> state.Report:
     """The reverse of `encode_report`."""
     fills = tuple(
-        state.FillRow(f.client_order_id, f.symbol, f.venue, f.buy, f.price, f.quantity, f.fee)
-        for f in m.fills
+        state.FillRow(f.client_order_id, f.symbol, f.venue, f.buy, f.price, f.quantity, f.fee) for f in m.fills
     )
     return state.Report(
         kind=m.kind,

@@ -5,6 +5,7 @@ so far, and changes nothing. It reads no clock, file or random number. So batche
 without two engines ever disagreeing about the past.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,7 +25,7 @@ class EngineConfiguration(Section):
     risk: RiskSettings = RiskSettings()
 
 
-class Engine:
+class Engine(ABC):
     """The base of every engine. The hub calls `configure`, `reference` and, where wanted, `snapshot` first."""
 
     name: str
@@ -33,9 +34,9 @@ class Engine:
     wants_depth = False
     wants_state = False
 
+    @abstractmethod
     def configure(self, configuration: EngineConfiguration) -> None:
         """Take new settings; called again whenever they change."""
-        raise NotImplementedError(f"engine {self.name} has nothing to configure it with")
 
     def reference(self, universe: Universe) -> None:
         """Take new reference data; the universe is the caller's and grows in place."""
@@ -46,9 +47,9 @@ class Engine:
     def report(self, report: Report) -> None:
         """Take an execution report; only where `wants_state`."""
 
+    @abstractmethod
     def judge(self, opportunities: Opportunities) -> Verdicts:
         """One verdict a row."""
-        raise NotImplementedError(f"engine {self.name} judges nothing")
 
 
 def first_reason(n: int, rules: Sequence[Bools]) -> Ints:

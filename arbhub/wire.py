@@ -17,9 +17,7 @@ from arbhub.columns import Decisions, Depth, Floats, Ints, Opportunities, Side, 
 from arbhub.v1 import decision_pb2, market_pb2, opportunity_pb2
 
 if sys.byteorder != "little":
-    raise ImportError(
-        "arbhub writes arrays to the wire as they lie in memory and needs a little-endian machine"
-    )
+    raise ImportError("arbhub writes arrays to the wire as they lie in memory and needs a little-endian machine")
 
 Array = NDArray[np.int64] | NDArray[np.float64] | NDArray[np.bool_]
 Dtype = np.dtype[np.int64] | np.dtype[np.uint32] | np.dtype[np.float64]
@@ -57,9 +55,7 @@ def packed(number: int, array: Array, dtype: Dtype) -> bytes:
 
 
 def _columns(types: Iterable[np.dtype], arrays: Iterable[np.ndarray]) -> bytes:
-    return b"".join(
-        packed(n, array, dtype) for n, (dtype, array) in enumerate(zip(types, arrays, strict=True), 1)
-    )
+    return b"".join(packed(n, array, dtype) for n, (dtype, array) in enumerate(zip(types, arrays, strict=True), 1))
 
 
 def encode_ticks(t: Ticks) -> bytes:
@@ -138,9 +134,7 @@ def decode_ticks(m: market_pb2.TickColumns) -> Ticks:
     )
 
 
-def decode_opportunities(
-    m: opportunity_pb2.OpportunityColumns, depth: opportunity_pb2.DepthColumns
-) -> Opportunities:
+def decode_opportunities(m: opportunity_pb2.OpportunityColumns, depth: opportunity_pb2.DepthColumns) -> Opportunities:
     """From OpportunityColumns, with the depth where there is any; ColumnError as above."""
     read, levels = _Reader(m, m, "sequence"), _Reader(depth, m, "sequence")
     both = None
@@ -231,7 +225,5 @@ class _Reader:
 
     def _sized(self, column: str, values: NDArray[Scalar]) -> NDArray[Scalar]:
         if len(values) != self.rows:
-            raise ColumnError(
-                f"column {column} has {len(values)} values where {self._rows_of} has {self.rows}"
-            )
+            raise ColumnError(f"column {column} has {len(values)} values where {self._rows_of} has {self.rows}")
         return values

@@ -26,10 +26,8 @@ class Fee(Engine):
     def reference(self, universe: Universe) -> None:
         """Tabulate the fee of every instrument on every venue, NaN where it is not known."""
         self._universe = universe
-        self._taker_bps = taker_table(
-            universe, dict(self._settings.taker_bps), dict(self._settings.volume_30d)
-        )
-        self._trades = universe.listed.any(axis=0)
+        self._taker_bps = taker_table(universe, dict(self._settings.taker_bps), dict(self._settings.volume_30d))
+        self._trades = np.logical_or.reduce(universe.listed, axis=0)
 
     @as_ieee754
     def judge(self, opportunities: Opportunities) -> Verdicts:

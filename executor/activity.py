@@ -40,9 +40,7 @@ class Activity:
         """A report's part of it."""
         self._order_ts = [ts_ns for ts_ns in self._order_ts if ts_ns > now_ns - SECOND_NS]
         last_ns = self._decided_ns.get(symbol, NEVER_NS)
-        return LedgerValues(
-            activity={symbol: (self._trading_back[symbol], last_ns)}, order_ts_ns=tuple(self._order_ts)
-        )
+        return LedgerValues(activity={symbol: (self._trading_back[symbol], last_ns)}, order_ts_ns=tuple(self._order_ts))
 
     def with_flight(self, trades: Iterable[Trade]) -> LedgerValues:
         """A snapshot's part of it: all symbols, and the decisions in flight too."""

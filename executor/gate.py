@@ -159,9 +159,7 @@ class Gate:
         lot = exact(max(u.lot_size[i, v] for v in venues))
         quantity = floor_to(exact(approved.quantity), lot)
         for v, price in zip(venues, (approved.buy_ask, approved.sell_bid), strict=True):
-            if quantity < exact(u.min_quantity[i, v]) or quantity * exact(price) < exact(
-                u.min_notional[i, v]
-            ):
+            if quantity < exact(u.min_quantity[i, v]) or quantity * exact(price) < exact(u.min_notional[i, v]):
                 return ZERO
         return quantity
 

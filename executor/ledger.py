@@ -184,10 +184,7 @@ def cancel_unfilled(connection: Connection) -> None:
     connection.execute(update(t.orders).where(o.status == "sent").values(status="cancelled"))
     filled = select(o.epoch, o.sequence).join(t.fills, t.fills.c.client_order_id == o.client_order_id)
     for epoch, sequence in connection.execute(select(d.epoch, d.sequence).where(d.status == OPEN)).all():
-        if (
-            connection.execute(filled.where(o.epoch == epoch, o.sequence == sequence).limit(1)).first()
-            is None
-        ):
+        if connection.execute(filled.where(o.epoch == epoch, o.sequence == sequence).limit(1)).first() is None:
             this = (d.epoch == epoch) & (d.sequence == sequence)
             connection.execute(update(t.decisions).where(this).values(status=CANCELLED_DECISION))
 

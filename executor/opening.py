@@ -53,9 +53,7 @@ def _url(text: str) -> URL:
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
-        raise ServiceError(
-            f"ledger_url: databases of the kind {url.drivername!r} are not supported, {_ALLOWED}"
-        )
+        raise ServiceError(f"ledger_url: databases of the kind {url.drivername!r} are not supported, {_ALLOWED}")
     return url
 
 
@@ -131,7 +129,9 @@ def _sums(connection: Connection) -> tuple[Counter[Key], Counter[Key]]:
 
 
 def _sentence(shown: str, url: URL, error: DBAPIError) -> str:
-    file = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+    name = url.database or ""
+    is_path = url.get_backend_name() == "sqlite" and name and not name.startswith("file:")
+    file = Path(name) if is_path else None
     if file and file.is_dir():
         return f"ledger {shown}: is a directory, it should be a file"
     if file and not file.parent.is_dir():

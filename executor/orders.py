@@ -120,9 +120,7 @@ def status_of(order: Order, fills: list[Fill]) -> str:
     return FILLED if sum(fill.quantity for fill in fills) == order.quantity else PARTLY_FILLED
 
 
-def approved_rows(
-    decisions: Decisions, epoch: int, venues: list[str], symbols: list[str]
-) -> Iterator[Approved]:
+def approved_rows(decisions: Decisions, epoch: int, venues: list[str], symbols: list[str]) -> Iterator[Approved]:
     """The approved decisions of a batch in sequence order; other rows are nothing to an executor."""
     d = decisions
     rows = np.flatnonzero(d.approved)

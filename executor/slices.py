@@ -28,9 +28,7 @@ def _slice(message: executor_pb2.ExecuteSlice, universe: Universe) -> Slice:
     ticks = decode_ticks(message.ticks)
     sequence = np.array(message.tick_sequence).astype(np.int64, copy=False)
     if len(sequence) != len(ticks):
-        raise ColumnError(
-            f"column tick_sequence has {len(sequence)} values where the slice has {len(ticks)} ticks"
-        )
+        raise ColumnError(f"column tick_sequence has {len(sequence)} values where the slice has {len(ticks)} ticks")
     decisions = decode_decisions(message.decisions, ())
     symbols, venues = len(universe.symbols), len(universe.venues)
     _known("instrument", ticks.instrument, symbols)

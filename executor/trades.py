@@ -92,9 +92,7 @@ def legs(
     )
 
 
-def trade_back(
-    trade: Trade, increments: Increments, mark: Decimal, sent_ns: int, due_ns: int
-) -> Order | None:
+def trade_back(trade: Trade, increments: Increments, mark: Decimal, sent_ns: int, due_ns: int) -> Order | None:
     """The next order that closes what is unhedged; None where that is nothing, too little, or tried enough.
 
     `mark` is the price by which the venue's smallest notional is judged.

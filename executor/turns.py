@@ -124,9 +124,7 @@ class Turns:
             ("symbols", data.symbols, known.symbols),
         ):
             if list(names[: len(earlier)]) != earlier or len(set(names)) != len(names):
-                raise BadReferenceError(
-                    f"reference data: {kind} are not the earlier ones with new ones after them"
-                )
+                raise BadReferenceError(f"reference data: {kind} are not the earlier ones with new ones after them")
         known.merge(data)
         fees = self._settings.engines.fee
         taker_bps = taker_table(known, dict(fees.taker_bps), dict(fees.volume_30d))

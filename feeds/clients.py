@@ -62,9 +62,7 @@ def _spot_only(options: dict[str, Any]) -> dict[str, Any]:
 def _addresses(api: Any, venue: FeedVenue) -> Any:
     if not isinstance(api, dict):
         return venue.rest_url or api
-    return {
-        key: _replaced(value, venue.ws_url if key == "ws" else venue.rest_url) for key, value in api.items()
-    }
+    return {key: _replaced(value, venue.ws_url if key == "ws" else venue.rest_url) for key, value in api.items()}
 
 
 def _replaced(addresses: Any, address: str | None) -> Any:

@@ -89,9 +89,7 @@ class _Venue:
             try:
                 await self.client.load_markets()
             except Exception as error:
-                _log.warning(
-                    "markets not loaded", venue=self.name, error=_brief(error), retry_s=round(delay_s, 3)
-                )
+                _log.warning("markets not loaded", venue=self.name, error=_brief(error), retry_s=round(delay_s, 3))
                 await asyncio.sleep(delay_s)
             else:
                 return

@@ -22,9 +22,7 @@ def reference_data(
     """Listings of those `symbols` that the venue has, and its fee tiers if it has any."""
     schedule = fee_schedule(venue, fees)
     listings = [
-        listing(venue, symbol, markets[symbol], precision_mode, schedule)
-        for symbol in symbols
-        if symbol in markets
+        listing(venue, symbol, markets[symbol], precision_mode, schedule) for symbol in symbols if symbol in markets
     ]
     return ReferenceData(
         venues=(venue,),

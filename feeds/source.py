@@ -7,7 +7,7 @@ import structlog
 
 from arbhub.reference import ReferenceData
 from arbhub.settings.feed import FeedSettings
-from feeds import live, replay
+from feeds import replay
 from feeds.capture import SkippedLines
 from feeds.market import BookUpdate, Sink
 from feeds.recorder import Recorder
@@ -39,6 +39,8 @@ async def run(settings: FeedSettings, depth: int, sink: Sink) -> None:
     """
     with _recorded(settings, sink) as target:
         if settings.source == "ccxt":
+            from feeds import live  # ccxt is half a second and 80 MB that a replay can do without
+
             await live.run(settings, depth, target)
         else:
             await _replay(settings, target)
@@ -53,9 +55,7 @@ async def _replay(settings: FeedSettings, sink: Sink) -> None:
         restamp=settings.restamp,
         on_bad=skipped if settings.skip_bad else None,
     )
-    _log.info(
-        "captures played", updates=played, skipped=skipped.count, first_skipped=str(skipped.first or "")
-    )
+    _log.info("captures played", updates=played, skipped=skipped.count, first_skipped=str(skipped.first or ""))
 
 
 @contextlib.contextmanager

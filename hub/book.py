@@ -23,8 +23,10 @@ NO_TICK = -(1 << 62)
 def well_formed(ticks: Ticks) -> Bools:
     """Whether each tick's levels make a book at all: positive, finite, in order, uncrossed, both sides there."""
     bids, asks = ticks.bids, ticks.asks
-    both: Bools = (bids.count > 0) & (asks.count > 0) & (bids.price[:, 0] < asks.price[:, 0])
-    return both & _sound(bids, np.greater_equal) & _sound(asks, np.less_equal)
+    fine = _sound(bids, np.greater_equal) & _sound(asks, np.less_equal)
+    fine &= np.minimum(bids.count, asks.count) > 0
+    fine &= bids.price[:, 0] < asks.price[:, 0]
+    return fine
 
 
 def _sound(side: Side, in_order: np.ufunc) -> Bools:

@@ -33,9 +33,7 @@ def exchange_info(instruments: dict[str, InstrumentSettings], halted: bool, now_
     return {
         "timezone": "UTC",
         "serverTime": now_ms,
-        "rateLimits": [
-            {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000}
-        ],
+        "rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000}],
         "exchangeFilters": [],
         "symbols": [_market(symbol, instrument, halted) for symbol, instrument in instruments.items()],
     }

@@ -55,9 +55,7 @@ class _Market:
         self.tick = units(instrument.tick_size)
         self.lot = units(instrument.lot_size)
         # Levels stand on a fixed grid of whole ticks, so that a moving price adds and removes few of them.
-        self.grid = (
-            max(1, round(units(instrument.price) * simulation.level_gap_bps / 1e4 / self.tick)) * self.tick
-        )
+        self.grid = max(1, round(units(instrument.price) * simulation.level_gap_bps / 1e4 / self.tick)) * self.tick
         self.volatility = simulation.volatility_bps / 1e4 * math.sqrt(seconds)
         self.decay = 0.5 ** (settings.interval_ms / simulation.edge_half_life_ms)
         self.shock_bps = simulation.edge_bps * math.sqrt(1 - self.decay**2)

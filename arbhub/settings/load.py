@@ -9,7 +9,8 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -24,9 +25,7 @@ class SettingsError(ValueError):
     """A configuration that cannot be used; the text has a line for each thing wrong."""
 
 
-def load(
-    path: Path | None, assignments: Iterable[str] = (), environ: Mapping[str, str] | None = None
-) -> Settings:
+def load(path: Path | None, assignments: Iterable[str] = (), environ: Mapping[str, str] | None = None) -> Settings:
     """The validated settings; `path` None stands for the defaults alone. SettingsError says what is wrong."""
     place = str(path) if path else "settings"
     content = _read(path) if path else {}
@@ -129,7 +128,7 @@ def _what(detail: ErrorDetails) -> str:
         hint = f"did you mean {close[0]}? " if close else ""
         return f"unknown key; {hint}allowed here: {', '.join(allowed)}"
     message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "missing" or isinstance(detail["input"], dict) and _section(_at(detail["loc"])):
+    if detail["type"] == "missing" or (isinstance(detail["input"], dict) and _section(_at(detail["loc"]))):
         return message  # a section that contradicts itself, or lacks a key: to show all of it says nothing
     return f"{message[0].lower()}{message[1:]}, not {detail['input']!r}"
 
@@ -143,12 +142,15 @@ def _at(loc: Iterable[int | str]) -> Any:
 
 
 def _inside(annotation: Any, step: str) -> Any:
+    """The annotation of what `step` names within a section, a mapping or a list."""
     section = _section(annotation)
     if section is not None:
         field = section.model_fields.get(step)
         return field.annotation if field else None
-    items = [a for a in get_args(annotation) if a is not NoneType and not isinstance(a, Strict)]
-    return items[-1] if get_origin(annotation) in (Mapping, tuple, Annotated) and items else None
+    if get_origin(annotation) is Annotated:
+        return _inside(get_args(annotation)[0], step)
+    kind, arguments = get_origin(annotation), get_args(annotation)
+    return arguments[-1] if kind is Mapping else arguments[0] if kind is tuple else None
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:

@@ -15,7 +15,6 @@ from arbhub.settings.risk import RiskSettings
 from arbhub.settings.sandbox import SandboxSettings
 from arbhub.settings.section import Address, Amount, Count, Limit, Section
 
-
 DAY_MS = 86_400_000.0  # a time that is added to others has to end
 Fee = Annotated[float, Field(allow_inf_nan=False)]
 

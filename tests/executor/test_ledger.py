@@ -188,7 +188,7 @@ def test_a_decision_is_executed_once_whatever_the_desk_says(url: str) -> None:
     """The ledger itself refuses the same (epoch, sequence) again."""
     engine = open_ledger(url)
     fed = FedDesk(journal=SqlLedger(engine))
-    fed.step([A, B], [Decision(0, 0)])
+    fed.step([A, B, Tick(60, "A", [], [])], [Decision(0, 0)])
     fed.desk._gate._last = -1
     with pytest.raises(LedgerUnavailableError) as caught:
         fed.step([], [Decision(0, 0)])

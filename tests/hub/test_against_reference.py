@@ -73,9 +73,7 @@ def test_dense_captures(seed: int) -> None:
 
 @settings(max_examples=100)
 @given(STREAMS, nasty_settings(), CUTS, st.sampled_from(VENUES))
-def test_peek_leaves_no_trace(
-    ticks: list[Tick], model_settings: ModelSettings, sizes: list[int], venue: str
-) -> None:
+def test_peek_leaves_no_trace(ticks: list[Tick], model_settings: ModelSettings, sizes: list[int], venue: str) -> None:
     """A peek is decided as the tick would be if it came, and what comes after it is decided as if it had not."""
     everything = [*ticks, *(tick._replace(venue=venue) for tick in ticks)]
     pipeline = Pipeline(model_settings, known(everything, model_settings))
@@ -91,9 +89,7 @@ def test_peek_leaves_no_trace(
 
 @settings(max_examples=100)
 @given(STREAMS, nasty_settings(), CUTS)
-def test_reference_data_may_grow_midway(
-    ticks: list[Tick], model_settings: ModelSettings, sizes: list[int]
-) -> None:
+def test_reference_data_may_grow_midway(ticks: list[Tick], model_settings: ModelSettings, sizes: list[int]) -> None:
     """Venues and instruments that become known just before they are needed, sorting in anywhere, change nothing."""
     pipeline = Pipeline(model_settings, ReferenceData())
     done: list[Decision] = []

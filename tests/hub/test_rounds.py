@@ -251,9 +251,7 @@ EVENTS = st.one_of(
 
 
 @given(st.lists(EVENTS, max_size=60), st.dictionaries(ENGINES, st.sampled_from((20, 80))))
-def test_every_round_is_handed_out_exactly_once(
-    events: list[tuple[object, ...]], budgets: dict[str, int]
-) -> None:
+def test_every_round_is_handed_out_exactly_once(events: list[tuple[object, ...]], budgets: dict[str, int]) -> None:
     """Whatever happens in whatever order: once each, with the answers that counted, and never while owed one."""
     rounds: Rounds[int] = Rounds(DEADLINE, budgets)
     now, opened, counted, out = 0, 0, {}, []

@@ -92,9 +92,7 @@ class Pipeline:
     def judge(self, batch: Ticks, first: int, resolved: Resolved) -> list[Decision]:
         """Engines, fold and decisions."""
         o, names = resolved.opportunities, self.reasons
-        ballots = [
-            Ballot(e.name, e.judge(o), names.engine(e.reasons), names.timeout(e.name)) for e in self.engines
-        ]
+        ballots = [Ballot(e.name, e.judge(o), names.engine(e.reasons), names.timeout(e.name)) for e in self.engines]
         folded = fold(o, ballots, self._terms)
         decided = decisions((batch, first, resolved), folded, self._terms, names.names)
         since = np.zeros(len(batch), np.int64)

@@ -36,9 +36,7 @@ def read_capture(path: Path) -> list[Tick]:
 
 
 def _tick(line: dict[str, Any]) -> Tick:
-    bids, asks = (
-        tuple((float(price), float(size)) for price, size in line[side]) for side in ("bids", "asks")
-    )
+    bids, asks = (tuple((float(price), float(size)) for price, size in line[side]) for side in ("bids", "asks"))
     return Tick(line["ts_ns"], line["venue"], line["symbol"], bids, asks)
 
 

@@ -211,9 +211,7 @@ def test_broken_books(bids: list[Level], asks: list[Level]) -> None:
 
 def test_equal_prices_within_a_side_are_in_order() -> None:
     """Two levels may share a price."""
-    assert (
-        last([quote(0, "A", 99.0, 100.0), at(1, "B", [GOOD[0], GOOD[0]], [(103.0, 1.0)])])["quantity"] == 2.0
-    )
+    assert last([quote(0, "A", 99.0, 100.0), at(1, "B", [GOOD[0], GOOD[0]], [(103.0, 1.0)])])["quantity"] == 2.0
 
 
 @settings(max_examples=100, deadline=None)

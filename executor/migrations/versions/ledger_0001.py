@@ -43,10 +43,7 @@ def _history() -> None:
         _long("epoch", primary_key=True, autoincrement=False),
         _long("sequence", primary_key=True, autoincrement=False),
         _long("ts_ns"),
-        *(
-            _text(name)
-            for name in ("symbol", "buy_venue", "sell_venue", "quantity", "buy_limit", "sell_limit")
-        ),
+        *(_text(name) for name in ("symbol", "buy_venue", "sell_venue", "quantity", "buy_limit", "sell_limit")),
         _text("status"),
         _text("reason"),
         _amount("unhedged"),
@@ -96,9 +93,7 @@ def _sums() -> None:
         _amount("quantity"),
         _amount("mark"),
     )
-    op.create_table(
-        "balances", _text(venue, primary_key=True), _text(asset, primary_key=True), _amount("change")
-    )
+    op.create_table("balances", _text(venue, primary_key=True), _text(asset, primary_key=True), _amount("change"))
     op.create_table("costs", _text(symbol, primary_key=True), _amount("quantity"), _amount("basis"))
     op.create_table(
         "results",
