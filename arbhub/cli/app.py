@@ -1,6 +1,6 @@
 """`arbhub`: its commands, and how what goes wrong is said.
 
-Exit codes: 0 done, 1 a service could not run, 2 the configuration or the input cannot be used.
+Exit codes: 0 done, 1 a service could not run, 2 the configuration or the input cannot be used, 130 interrupted.
 """
 
 import sys
@@ -53,6 +53,8 @@ def main() -> None:
         _fail(str(error), 2)
     except (ServiceError, OSError, ValueError) as error:
         _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
 
 
 def _fail(text: str, code: int) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import tempfile
 import tomllib
@@ -38,12 +39,13 @@ def demo(
     Needs no network, no keys and no other software. Ctrl-C ends it at any time.
     """
     console = Console()
-    with tempfile.TemporaryDirectory(prefix="arbhub-demo-") as folder:
-        show = Demo(Path(folder), seconds, console)
-        run_until_signal(show.run)
-        console.print(summary(show.last, seconds))
-        if report:
-            report.write_bytes(orjson.dumps(as_report(show.last), option=orjson.OPT_INDENT_2) + b"\n")
+    folder = Path(tempfile.mkdtemp(prefix="arbhub-demo-"))
+    show = Demo(folder, seconds, console)
+    run_until_signal(show.run)  # where this fails, the logs stay for whoever looks for the reason
+    console.print(summary(show.last, seconds))
+    if report:
+        report.write_bytes(orjson.dumps(as_report(show.last), option=orjson.OPT_INDENT_2) + b"\n")
+    shutil.rmtree(folder)
 
 
 class Demo:

@@ -37,7 +37,10 @@ def replay(
     settings = settings_of(config, assignments)
     configure_logs(level="warning")
     run = Replay(settings, captures, batch=batch, skip_bad=skip_bad)
-    uvloop.run(run.to_the_end(decisions))
+    # Standard error, so that the report on standard output stays alone; off a terminal there is no progress.
+    with Console(stderr=True).status("reading") as status:
+        run.on_progress = lambda ticks, seconds: status.update(f"{ticks:,} ticks decided in {seconds:.0f} s")
+        uvloop.run(run.to_the_end(decisions))
     result = run.report()
     if report:
         report.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")

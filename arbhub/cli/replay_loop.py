@@ -8,7 +8,7 @@ how the stream is cut has no part in any result.
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -48,6 +48,7 @@ class Replay:
         self._sequence = 0
         self._tally = Tally()
         self._wall_s = self._decide_s = 0.0
+        self.on_progress: Callable[[int, float], None] = lambda *_: None
 
     async def to_the_end(self, out: Path | None = None) -> None:
         """Decide every tick, writing a line each to `out`; CaptureError and ServiceError say what is wrong."""
@@ -62,6 +63,7 @@ class Replay:
                     started = time.perf_counter()
                     await self._decide(ticks, panel, file)
                     self._decide_s += time.perf_counter() - started
+                    self.on_progress(self._sequence, self._decide_s)
                 self._take(self._desk.finish(), panel)
         finally:
             if file:
