@@ -28,6 +28,7 @@ def make_client(name: str, venue: FeedVenue, keep_alive_ms: float) -> Client:
         {"keepAlive": min(keep_alive_ms, client.streaming.get("keepAlive") or keep_alive_ms)},
     )
     client.urls = client.extend(client.urls, {"api": _addresses(client.urls.get("api"), venue)})
+    break_on_bad_message(client)
     return client
 
 
@@ -39,6 +40,23 @@ def on_break(client: Client, callback: Callable[[], None]) -> None:
     """
     for name in ("on_error", "on_close"):
         setattr(client, name, _also(getattr(client, name), callback))
+
+
+def break_on_bad_message(client: Client) -> None:
+    """Let a message that ccxt cannot handle break its connection, which is then made anew.
+
+    By itself ccxt stops reading such a connection without telling anyone. (What is not even JSON fails before
+    this: then the watchdog and, at the next pings, ccxt itself notice.)
+    """
+    handle = client.handle_message
+
+    def guarded(connection: Any, message: object) -> None:
+        try:
+            handle(connection, message)
+        except Exception as error:
+            connection.on_error(error)
+
+    client.handle_message = guarded
 
 
 def _also(original: Callable[..., None], callback: Callable[[], None]) -> Callable[..., None]:

@@ -59,7 +59,7 @@ class _Venue:
 
     def __init__(self, name: str, settings: FeedSettings, client: Client, depth: int, sink: Sink) -> None:
         self.name, self.settings, self.client, self.depth, self.sink = name, settings, client, depth, sink
-        self.symbols = settings.venues[name].symbols or settings.symbols
+        self.symbols = tuple(dict.fromkeys(settings.venues[name].symbols or settings.symbols))
         self.streams: list[_Stream] = []
         self.breaks = 0
         on_break(client, self._broken)

@@ -127,9 +127,13 @@ def _what(detail: ErrorDetails) -> str:
         close = difflib.get_close_matches(str(detail["loc"][-1]), allowed, 1)
         hint = f"did you mean {close[0]}? " if close else ""
         return f"unknown key; {hint}allowed here: {', '.join(allowed)}"
+    if detail["type"] == "missing":
+        return "this key is required"
     message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "missing" or (isinstance(detail["input"], dict) and _section(_at(detail["loc"]))):
-        return message  # a section that contradicts itself, or lacks a key: to show all of it says nothing
+    # As TOML calls them:
+    message = message.replace("valid dictionary", "table").replace("valid tuple", "list").split(" or instance of")[0]
+    if isinstance(detail["input"], dict) and _section(_at(detail["loc"])):
+        return message  # a section that contradicts itself: to show all of it says nothing
     return f"{message[0].lower()}{message[1:]}, not {detail['input']!r}"
 
 

@@ -37,9 +37,9 @@ async def synchronised(sandbox: SteppedSandbox, sink: RememberingSink, keys: lis
     await sink.until(lambda: all(sink.sides(key) == sandbox.book(key) for key in keys), "the sandbox's books")
 
 
-def check_only_true_books(sandbox: SteppedSandbox, sink: RememberingSink) -> None:
-    """Every book ever published is one that the venue has had, or empty."""
-    for update in sink.updates:
+def check_only_true_books(sandbox: SteppedSandbox, sink: RememberingSink, since: int = 0) -> None:
+    """Every book published, after the first `since`, is one that the venue has had, or empty."""
+    for update in sink.updates[since:]:
         states = sandbox.states[update.venue, update.symbol]
         assert update.silent or (update.bids, update.asks) in states
 
@@ -129,6 +129,25 @@ async def test_drop_amid_updates_shows_no_old_book(sandbox: SteppedSandbox) -> N
         check_only_true_books(sandbox, sink)
 
 
+@pytest.mark.parametrize("how", ["reset", "nonsense"])
+async def test_connection_that_breaks_without_a_word(sandbox: SteppedSandbox, how: str) -> None:
+    """A connection that is reset, or on which nonsense comes, gives an empty book and then the present one."""
+    async with serving(sandbox) as port, feeding(feed_settings(port, VENUES)) as sink:
+        await synchronised(sandbox, sink)
+        before = len(sink.updates)
+        for client in [client for client in sandbox.server._clients if client.venue == "EX1"]:
+            if how == "reset":
+                request = client.socket._req
+                assert request is not None
+                assert request.transport is not None
+                request.transport.abort()
+            else:
+                client.offer(b"[1]")
+        await sink.until(lambda: emptied(sink, BTC1, before), "an empty book")
+        await synchronised(sandbox, sink)
+        check_only_true_books(sandbox, sink)
+
+
 async def test_silence_is_an_empty_book(sandbox: SteppedSandbox) -> None:
     """A venue that sends nothing is published as empty, alone, and comes back when it speaks."""
     async with serving(sandbox) as port, feeding(feed_settings(port, VENUES, silent_after_ms=300.0)) as sink:
@@ -167,9 +186,11 @@ async def test_venue_that_goes_and_comes_back(sandbox: SteppedSandbox) -> None:
         await synchronised(sandbox, sink)
         await sandbox.server.stop()
         await sink.until(lambda: all(sink.last[key].silent for key in KEYS), "empty books")
+        emptied_at = len(sink.updates)
         again = SteppedSandbox(SETTINGS.model_copy(update={"seed": 2}), port)
         async with serving(again):
             await synchronised(again, sink)
+            check_only_true_books(again, sink, since=emptied_at)
 
 
 async def test_venue_that_is_late(sandbox: SteppedSandbox) -> None:
