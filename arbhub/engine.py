@@ -38,13 +38,13 @@ class Engine(ABC):
     def configure(self, configuration: EngineConfiguration) -> None:
         """Take new settings; called again whenever they change."""
 
-    def reference(self, universe: Universe) -> None:
+    def reference(self, universe: Universe) -> None:  # noqa: B027  # not every engine wants it
         """Take new reference data; the universe is the caller's and grows in place."""
 
-    def snapshot(self, snapshot: Snapshot) -> None:
+    def snapshot(self, snapshot: Snapshot) -> None:  # noqa: B027  # not every engine wants it
         """Take the ledger's whole state; only where `wants_state`."""
 
-    def report(self, report: Report) -> None:
+    def report(self, report: Report) -> None:  # noqa: B027  # not every engine wants it
         """Take an execution report; only where `wants_state`."""
 
     @abstractmethod

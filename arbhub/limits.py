@@ -133,22 +133,26 @@ def _caps(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) ->
 def _exposure_cap(state: LedgerState, limit: float, pair: Pair, bought: Floats, sold: Floats) -> Floats:
     """The largest quantity that keeps gross exposure within `limit`, 0 where none does.
 
-    With q traded the pair's own exposure is |bought + q| * ask + |sold - q| * bid: convex in q, and the largest
-    of the four lines the signs give. So the allowed q are an interval, cut by each line on its own.
+    With q traded the pair's own exposure is |bought + q| * ask + |sold - q| * bid, and on either venue at least
+    what orders in flight the other way may make of it. That is convex in q, the largest of nine lines. So the
+    allowed q are an interval, cut by each line on its own.
     """
-    i = pair.instrument
+    i, buy, sell = pair.instrument, pair.buy_venue, pair.sell_venue
     quote = np.asarray(state.universe.quote, np.int64)[i]
-    own = _worst(state, i, pair.buy_venue) + _worst(state, i, pair.sell_venue)
-    room = limit - (state.gross_exposure()[quote] - own)
+    room = limit - (state.gross_exposure()[quote] - _worst(state, i, buy) - _worst(state, i, sell))
+    selling, buying = state.reserved_sell[i, buy], state.reserved_buy[i, sell]
+    short = np.where(selling > 0, np.abs(state.position[i, buy] - selling), -np.inf)
+    long = np.where(buying > 0, np.abs(state.position[i, sell] + buying), -np.inf)
     least, most = np.zeros(len(i)), np.full(len(i), np.inf)
-    for s, t in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-        slope = s * pair.buy_ask + t * pair.sell_bid
-        left = room - (s * bought * pair.buy_ask - t * sold * pair.sell_bid)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            edge = left / slope
-        most = np.where(slope > 0, np.minimum(most, edge), most)
-        least = np.where(slope < 0, np.maximum(least, edge), least)
-        most = np.where((slope == 0) & (left < 0), 0.0, most)
+    for s, held in ((1, bought), (-1, -bought), (0, short))[: 3 if selling.any() else 2]:
+        for t, owed in ((-1, sold), (1, -sold), (0, long))[: 3 if buying.any() else 2]:
+            slope = s * pair.buy_ask + t * pair.sell_bid
+            left = room - (held * pair.buy_ask + owed * pair.sell_bid)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                edge = left / slope
+            most = np.where(slope > 0, np.minimum(most, edge), most)
+            least = np.where(slope < 0, np.maximum(least, edge), least)
+            most = np.where((slope == 0) & (left < 0), 0.0, most)
     return np.where(most >= least, most, 0.0)
 
 

@@ -1,10 +1,14 @@
 """A windowed, long-lived stream to one peer: how ticks reach the hub, opportunities the engines, trades the executor.
 
 A batch goes out at once while fewer than `window` batches are unanswered; otherwise rows collect in the queue and
-go out together when an answer frees the window. No timer ever delays a batch. A batch that stays unanswered for
-`stall_s` cancels the stream, which is then opened anew. What a peer says and is told is the business of a `Peer`.
+go out together when an answer frees the window. No timer ever delays a batch. What a peer says and is told is the
+business of a `Peer`.
 
 States:  down ──stream open, greeting sent──▶ greeted ──peer calls `ready`──▶ up ──error, stall, end──▶ down
+
+A peer that does not answer a batch or read a frame within `stall_s`, or does not introduce itself within
+`greeting_s`, is as good as gone: the stream is cancelled and opened anew. So whatever waits here, control frames
+too, waits no longer than that. Nothing queued for one stream is ever sent over another.
 """
 
 import asyncio
@@ -15,14 +19,18 @@ from typing import Generic, Protocol, TypeVar
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
 from arbhub.columns import Ints
 from arbhub.queueing import Chunk, LinkQueue, Shed
 from arbhub.service import channel
 
 P = TypeVar("P")
+Call = grpc.aio.StreamStreamCall[bytes, bytes]
+Part = asyncio.Task[None]
 RETRY_S = (0.1, 0.2, 0.4, 0.5)
 MAX_BATCH_BYTES = 2_000_000
+LINGER_S = 0.25
 
 log = structlog.get_logger()
 
@@ -48,7 +56,10 @@ class Peer(Protocol[P]):
         """Whether a queued payload is still worth sending."""
 
     def received(self, message: bytes) -> None:
-        """A frame from the peer; `Link.ready` and `Link.answered` are called from here."""
+        """A frame from the peer; `Link.ready` and `Link.answered` are called from here.
+
+        ConnectionError or DecodeError: it is not what such a peer may say, and the stream ends.
+        """
 
     def down(self, lost: list[Shed[P]]) -> None:
         """The stream is gone, and with it these rows."""
@@ -62,6 +73,7 @@ class LinkOptions:
     max_batch_rows: int = 4096
     max_queue_rows: int = 16384
     stall_s: float = 1.0
+    greeting_s: float = 5.0
 
 
 def batch_rows(max_rows: int, depth: int) -> int:
@@ -74,14 +86,16 @@ class Link(Generic[P]):
 
     def __init__(self, name: str, address: str, method: str, peer: Peer[P], options: "LinkOptions") -> None:
         self.name, self.address = name, address
-        self.up = False
-        self._open = False
+        self.open = self.up = False
         self.queue: LinkQueue[P] = LinkQueue(options.max_queue_rows)
         self._method, self._peer, self._options = method, peer, options
         self._flights: dict[int, Flight[P]] = {}
         self._next_batch = 1
         self._wake = asyncio.Event()
         self._failures = 0
+        self._said = ""
+        self._opened_ns = 0
+        self._writing_ns: int | None = None
 
     def offer(self, payload: P, key: Ints) -> list[Shed[P]] | None:
         """Queue rows; returns what was shed for them, or None where the peer is down and nothing was queued."""
@@ -93,20 +107,21 @@ class Link(Generic[P]):
 
     def control(self, frame: bytes) -> None:
         """Queue a control frame in its place; without a stream it is for the next greeting to say."""
-        if self._open:
+        if self.open:
             self.queue.push_control(frame)
             self._wake.set()
 
     def ready(self) -> None:
         """Called by the peer object once the other side has introduced itself."""
         self.up = True
-        self._failures = 0
         log.info("connected", peer=self.name, address=self.address)
         self._wake.set()
 
     def answered(self, batch_id: int) -> Flight[P] | None:
         """Called by the peer object for each answer: frees the window, gives what was asked (None: not asked)."""
         flight = self._flights.pop(batch_id, None)
+        if flight is not None:
+            self._failures = 0  # not when it is up: one that greets well and refuses every batch is tried less often
         self._wake.set()
         return flight
 
@@ -115,90 +130,121 @@ class Link(Generic[P]):
         async with channel(self.address) as open_channel:
             method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = open_channel.stream_stream(self._method)
             while True:
-                call = method()
-                try:
-                    await self._converse(call)
-                finally:
-                    call.cancel()
-                    self._close()
+                await self._converse(method())
                 await asyncio.sleep(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
                 self._failures += 1
 
-    async def _converse(self, call: grpc.aio.StreamStreamCall[bytes, bytes]) -> None:
-        self._open = True
+    async def _converse(self, call: Call) -> None:
+        parts: list[Part] = []
+        try:
+            self._begin()
+            parts = [asyncio.create_task(part) for part in (self._write(call), self._read(call), self._watch())]
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            was_up = self.up
+        finally:
+            self._close()  # at once: nobody need wait for what is lost
+            call.cancel()
+            await self._end(parts)
+        for part in done:
+            await self._explain(part, call, was_up=was_up)
+
+    def _begin(self) -> None:
+        self.open = True
+        self._opened_ns, self._writing_ns = time.monotonic_ns(), None
         for frame in self._peer.greeting():
             self.control(frame)
-        tasks = [asyncio.create_task(part) for part in (self._write(call), self._read(call), self._watch())]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            self._explain(done)
-        finally:
-            call.cancel()  # ends the pending native operations first: a cancelled await alone can leak them
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _write(self, call: grpc.aio.StreamStreamCall[bytes, bytes]) -> None:
-        while True:
+    async def _end(self, parts: list[Part]) -> None:
+        """Reads and writes end with their call: cancelling the awaits of them could leak native operations."""
+        if not parts:
+            return
+        self._wake.set()
+        parts[-1].cancel()
+        await asyncio.wait(parts, timeout=LINGER_S)
+        for part in parts:
+            part.cancel()
+        await asyncio.gather(*parts, return_exceptions=True)
+
+    async def _write(self, call: Call) -> None:
+        while self.open:
             await self._wake.wait()
             self._wake.clear()
-            while True:
-                for frame in self.queue.pop_controls():
+            while self.open and (frames := self._next_frames()):
+                for frame in frames:
+                    self._writing_ns = time.monotonic_ns()
                     await call.write(frame)
-                frame_or_none = self._next_frame()
-                if frame_or_none is None:
-                    break
-                await call.write(frame_or_none)
+                    self._writing_ns = None
 
-    def _next_frame(self) -> bytes | None:
+    def _next_frames(self) -> list[bytes]:
+        return self.queue.pop_controls() or self._next_batch_frame()
+
+    def _next_batch_frame(self) -> list[bytes]:
         if not self.up or len(self._flights) >= self._options.window:
-            return None
+            return []
         chunks = self.queue.pop(self._options.max_batch_rows, self._peer.wanted)
         if not chunks:
-            return None
+            return self.queue.pop_controls()  # nothing before them was wanted any more
         batch_id = self._next_batch
         self._next_batch += 1
         self._flights[batch_id] = Flight(chunks, time.monotonic_ns())
-        return self._peer.encode(batch_id, chunks)
+        return [self._peer.encode(batch_id, chunks)]
 
-    async def _read(self, call: grpc.aio.StreamStreamCall[bytes, bytes]) -> None:
+    async def _read(self, call: Call) -> None:
         while True:
             message = await call.read()
+            if not self.open:
+                return
             if not isinstance(message, bytes):  # EOF
-                raise ConnectionError(await self._status(call))
-            self._peer.received(message)
-
-    @staticmethod
-    async def _status(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> str:
-        code, details = await call.code(), await call.details()
-        return f"{code.name}: {details}" if code != grpc.StatusCode.OK else "the peer ended the stream"
+                raise ConnectionError(await _status(call))
+            try:
+                self._peer.received(message)
+            except DecodeError as error:
+                raise ConnectionError(f"it sent what no such peer sends: {error}") from None
 
     async def _watch(self) -> None:
-        limit_ns = int(self._options.stall_s * 1e9)
         while True:
             await asyncio.sleep(self._options.stall_s / 4)
-            oldest = min((f.sent_ns for f in self._flights.values()), default=None)
-            if oldest is not None and time.monotonic_ns() - oldest > limit_ns:
-                raise ConnectionError(f"a batch was not answered within {self._options.stall_s:g} s")
+            if reason := self._stalled(time.monotonic_ns()):
+                raise ConnectionError(reason)
 
-    def _explain(self, done: set["asyncio.Task[None]"]) -> None:
-        errors = [task.exception() for task in done if not task.cancelled()]
-        for error in errors:
-            if isinstance(error, grpc.aio.AioRpcError):
-                self._report(f"{error.code().name}: {error.details()}")
-            elif isinstance(error, ConnectionError):
-                self._report(str(error))
-            elif error is not None and not isinstance(error, asyncio.InvalidStateError):
-                # A peer that sends what nobody understands is as good as gone; a bug of ours must be seen.
-                log.error("link failed", peer=self.name, address=self.address, exc_info=error)
+    def _stalled(self, now_ns: int) -> str | None:
+        stall_s, greeting_s = self._options.stall_s, max(self._options.stall_s, self._options.greeting_s)
+        oldest = min((flight.sent_ns for flight in self._flights.values()), default=now_ns)
+        if now_ns - oldest > stall_s * 1e9:
+            return f"a batch was not answered within {stall_s:g} s"
+        if self._writing_ns is not None and now_ns - self._writing_ns > stall_s * 1e9:
+            return f"a frame was not read within {stall_s:g} s"
+        if not self.up and now_ns - self._opened_ns > greeting_s * 1e9:
+            return f"it did not introduce itself within {greeting_s:g} s"
+        return None
 
-    def _report(self, reason: str) -> None:
-        if self.up or self._failures == 0:
+    async def _explain(self, part: Part, call: Call, *, was_up: bool) -> None:
+        """Say why a stream ended: once for each kind of reason, and always if it was up."""
+        error = None if part.cancelled() else part.exception()
+        if isinstance(error, asyncio.InvalidStateError):  # written to after its end: the call knows what ended it
+            error = ConnectionError(await _status(call))
+        if isinstance(error, grpc.aio.AioRpcError):
+            kind, reason = error.code().name, f"{error.code().name}: {error.details()}"
+        elif isinstance(error, ConnectionError):
+            kind = reason = str(error)
+        elif error is not None:
+            # A bug of ours: as good as a lost peer, but it must be seen.
+            log.error("link failed", peer=self.name, address=self.address, exc_info=error)
+            return
+        else:
+            return
+        if was_up or kind != self._said:
             log.warning("not connected", peer=self.name, address=self.address, reason=reason)
+        self._said = kind
 
     def _close(self) -> None:
         lost = [Shed(c.payload, c.kept()) for f in self._flights.values() for c in f.chunks]
         lost += self.queue.clear()
         self._flights.clear()
-        self.up = self._open = False
+        self.up = self.open = False
         self._peer.down(lost)
+
+
+async def _status(call: Call) -> str:
+    code, details = await call.code(), await call.details()
+    return f"{code.name}: {details}" if code != grpc.StatusCode.OK else "the peer ended the stream"

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from arbhub.columns import Ints
+from arbhub.columns import Bools, Ints
 
 P = TypeVar("P")
 
@@ -65,7 +65,9 @@ class LinkQueue(Generic[P]):
         return len(self._items)
 
     def push(self, payload: P, key: Ints) -> list[Shed[P]]:
-        """Queue a payload's rows; what had to go for them is returned."""
+        """Queue a payload's rows, if there are any; what had to go for them is returned."""
+        if not len(key):
+            return []
         self._items.append(Chunk(payload, key))
         self.rows += len(key)
         return self._make_room() if self.rows > self._max_rows else []
@@ -94,7 +96,7 @@ class LinkQueue(Generic[P]):
                 break
             self._items.popleft()
             self.rows -= len(head)
-            if len(head) and wanted(head.payload):
+            if wanted(head.payload):
                 taken.append(head)
                 total += len(head)
         return taken
@@ -120,7 +122,7 @@ class LinkQueue(Generic[P]):
             go |= ~superseded & (np.cumsum(~superseded) <= short)
         return self._remove(chunks, go)
 
-    def _remove(self, chunks: list[Chunk[P]], go: np.ndarray) -> list[Shed[P]]:
+    def _remove(self, chunks: list[Chunk[P]], go: Bools) -> list[Shed[P]]:
         shed: list[Shed[P]] = []
         at = 0
         for chunk in chunks:

@@ -91,6 +91,8 @@ class Universe:
     lot_size: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     min_quantity: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     min_notional: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    least_quantity: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    """The greater of lot size and minimum quantity."""
 
     def merge(self, data: ReferenceData) -> None:
         """Take `data` in: new names get new ids, known listings and schedules get new figures."""
@@ -153,6 +155,7 @@ class Universe:
             self.lot_size[at] = listing.lot_size
             self.min_quantity[at] = listing.min_quantity
             self.min_notional[at] = listing.min_notional
+        self.least_quantity = np.maximum(self.lot_size, self.min_quantity)
 
 
 def taker_table(universe: Universe, overrides: dict[str, float], volume_30d: dict[str, float]) -> Floats:

@@ -9,7 +9,8 @@ import contextlib
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import Any
 
 import grpc
 import structlog
@@ -18,7 +19,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 DRAIN_S = 0.5  # long-lived streams do not end by themselves; rounds in flight take milliseconds
+MAX_MESSAGE_BYTES = 32 << 20  # batches are bounded far below; reference data of a large market are not
 OnReady = Callable[[int], None]
+Drain = Callable[[], Awaitable[None]]
 
 log = structlog.get_logger()
 
@@ -29,6 +32,7 @@ SERVER_OPTIONS = (
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
 # The defaults take up to 18 s to find a restarted peer.
 CHANNEL_OPTIONS = (
@@ -39,6 +43,7 @@ CHANNEL_OPTIONS = (
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
 
 
@@ -52,11 +57,12 @@ async def serving(
     register: Callable[[grpc.aio.Server], None],
     services: Sequence[str],
     on_ready: OnReady | None = None,
+    drain: Drain | None = None,
 ) -> AsyncIterator[int]:
     """Serve the registered services, with health and reflection, for as long as the block runs; gives the port.
 
-    `services` are their full names, such as "arbhub.v1.Hub". Leaving the block drains. ServiceError where the
-    address cannot be had.
+    `services` are their full names, such as "arbhub.v1.Hub". Leaving the block answers NOT_SERVING, then awaits
+    `drain`, then gives calls in flight a moment. ServiceError where the address cannot be had.
     """
     server = grpc.aio.server(options=SERVER_OPTIONS)
     register(server)
@@ -71,15 +77,39 @@ async def serving(
     if port == 0:
         raise ServiceError(f"cannot listen on {listen}: the port is in use or the address is not this machine's")
     await server.start()
-    for name in ("", *services):
-        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-    if on_ready:
-        on_ready(port)
     try:
+        for name in ("", *services):
+            await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+        if on_ready:
+            on_ready(port)
         yield port
     finally:
         await checks.enter_graceful_shutdown()
+        if drain:
+            await drain()
         await server.stop(DRAIN_S)
+
+
+class OpenStreams:
+    """The streams that a server has open. They do not end by themselves, and would hold up the drain."""
+
+    def __init__(self) -> None:
+        self._contexts: set[grpc.aio.ServicerContext[Any, Any]] = set()
+
+    @contextlib.contextmanager
+    def holding(self, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[None]:
+        """The stream is open for as long as the block runs."""
+        self._contexts.add(context)
+        try:
+            yield
+        finally:
+            self._contexts.discard(context)
+
+    async def end(self, why: str) -> None:
+        """End every stream as UNAVAILABLE, so that the other sides know at once."""
+        for context in tuple(self._contexts):
+            with contextlib.suppress(Exception):  # abort reports itself by raising; a stream may be gone too
+                await context.abort(grpc.StatusCode.UNAVAILABLE, why)
 
 
 def channel(address: str) -> grpc.aio.Channel:

@@ -158,9 +158,7 @@ class LedgerState:
     def gross_exposure(self) -> Floats:
         """The worst gross exposure by quote asset, (assets,): open positions and reservations at their marks."""
         if self._gross is None:
-            worst = np.maximum(
-                np.abs(self.position + self.reserved_buy), np.abs(self.position - self.reserved_sell)
-            )
+            worst = np.maximum(np.abs(self.position + self.reserved_buy), np.abs(self.position - self.reserved_sell))
             by_instrument = (worst * self.mark).sum(axis=1)
             gross = np.zeros(len(self.universe.assets))
             np.add.at(gross, self.universe.quote, by_instrument)

@@ -47,7 +47,7 @@ class Risk(Engine):
     def judge(self, opportunities: Opportunities) -> Verdicts:
         """The headroom under every limit."""
         o = opportunities
-        fee = np.nan_to_num(self._taker[o.instrument, o.buy_venue])  # unknown: the fee engine's reject
+        fee = self._taker[o.instrument, o.buy_venue]
         # The limit price may lie deeper than the best ask, and only liquidity knows how deep.
         limit = o.buy_ask * (1 + self._limits.balance_margin_bps / 1e4)
         pair = Pair(o.ts_ns, o.instrument, o.buy_venue, o.sell_venue, o.buy_ask, o.sell_bid, limit, fee)
@@ -56,4 +56,5 @@ class Risk(Engine):
 
     def _tabulate(self) -> None:
         fees = self._fees
-        self._taker = taker_table(self._universe, dict(fees.taker_bps), dict(fees.volume_30d)) / 1e4
+        taker_bps = taker_table(self._universe, dict(fees.taker_bps), dict(fees.volume_30d))
+        self._taker = np.nan_to_num(taker_bps) / 1e4  # an unknown fee is for the fee engine to reject

@@ -4,7 +4,7 @@ Only decisions whose orders were matched count. Others may be on their way to th
 how a stream was cut, and a report must not. The gate counts every one.
 """
 
-from bisect import insort
+from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -38,7 +38,7 @@ class Activity:
 
     def values(self, symbol: str, now_ns: int) -> LedgerValues:
         """A report's part of it."""
-        self._order_ts = [ts_ns for ts_ns in self._order_ts if ts_ns > now_ns - SECOND_NS]
+        del self._order_ts[: bisect_right(self._order_ts, now_ns - SECOND_NS)]
         last_ns = self._decided_ns.get(symbol, NEVER_NS)
         return LedgerValues(activity={symbol: (self._trading_back[symbol], last_ns)}, order_ts_ns=tuple(self._order_ts))
 

@@ -35,7 +35,6 @@ class PaperDesk:
         self.now_ns = NEVER_NS
         self._settings, self._journal = executor, journal
         self._latency = round(executor.latency_ms * MS)
-        self._retry = max(self._latency, round(executor.flatten_retry_ms * MS), 1)
         self._gate = Gate(executor.trading_mode, risk)
         self._venue = PaperVenue()
         self._generation = 0
@@ -80,7 +79,7 @@ class PaperDesk:
                 key = names[0][venue], names[1][instrument]
                 self._venue.replace(key, ticks.bids, ticks.asks, row)
                 self._sequence, self.now_ns = sequence, max(self.now_ns, ts_ns)
-                if key in self._stranded:
+                if key in self._stranded and ticks.bids.count[row] and ticks.asks.count[row]:
                     self._take_up(key)
                 if self._waiting and self._waiting[0].sequence <= sequence:
                     self._judge(sequence, reports)
@@ -97,7 +96,10 @@ class PaperDesk:
         return reports
 
     def finish(self) -> list[Report]:
-        """No tick comes any more: complete everything against the last books, each at its own time."""
+        """No tick comes any more: complete everything against the last books, each at its own time.
+
+        What found its book too thin to be traded back goes on waiting for the next.
+        """
         reports: list[Report] = []
         with localcontext(CONTEXT):
             self._judge(1 << 63, reports)
@@ -157,19 +159,26 @@ class PaperDesk:
         values = self._account.values(changed)
         if executed:
             self._activity.executed(trade)
-        following = self._trade_back(trade, due_ns, due_ns + (self._latency if executed else self._retry))
-        done = Completion(trade.approved.id, matched, fills, changed, following is not None, trade.unhedged)
-        self._journal.complete(done)
-        self._activity.trading_back(symbol, (following is not None) - (not executed))
-        self._follow(trade, following, values, due_ns)
+        following = self._trade_back(trade, due_ns) if executed else None
+        # What trading back left open has found the book too thin: only the venue's next book can help.
+        waits = not executed and self._order_back(trade, due_ns) is not None
+        goes_on = waits or following is not None
+        self._journal.complete(Completion(trade.approved.id, matched, fills, changed, goes_on, trade.unhedged))
+        self._activity.trading_back(symbol, goes_on - (not executed))
+        if waits:
+            self._stranded.setdefault(trade.excess_key, []).append(trade)
+        self._follow(trade, following, values, due_ns, waits=waits)
         values = values.merged(self._activity.values(symbol, due_ns))
         kind, rows = EXECUTED if executed else FLATTENED, tuple(_row(fill) for fill in fills)
         return Report(kind, *trade.approved.id, due_ns, symbol, "", rows, values, float(trade.unhedged))
 
-    def _follow(self, trade: Trade, order: Order | None, values: LedgerValues, now_ns: int) -> None:
-        """Tell the gate what a trade changed, and send the order that follows, if one does."""
+    def _follow(
+        self, trade: Trade, order: Order | None, values: LedgerValues, now_ns: int, *, waits: bool = False
+    ) -> None:
+        """Tell the gate what a trade changed, and send the order that follows, if one does; or it `waits`."""
         released, trade.reservation = trade.reservation, self._hold(trade, order) if order else Reservation()
-        hold, sent = (trade.reservation, (now_ns,)) if order else (None, ())
+        hold = trade.reservation if order or waits else None
+        sent = (now_ns,) if order else ()
         self._gate.settle(Settlement(now_ns, trade.approved.symbol, values, released, hold, sent))
         if order:
             self._activity.sent(now_ns)
@@ -187,10 +196,13 @@ class PaperDesk:
             for n, (price, quantity) in enumerate(got)
         ]
 
-    def _trade_back(self, trade: Trade, now_ns: int, due_ns: int) -> Order | None:
+    def _order_back(self, trade: Trade, now_ns: int) -> Order | None:
         key = trade.excess_key
         mark = self._account.books.holdings.get(key, Holding()).mark
-        order = trade_back(trade, self._increments(key), mark, now_ns, due_ns)
+        return trade_back(trade, self._increments(key), mark, now_ns, now_ns + self._latency)
+
+    def _trade_back(self, trade: Trade, now_ns: int) -> Order | None:
+        order = self._order_back(trade, now_ns)
         if order:
             trade.attempt, trade.attempts_left = order.attempt, trade.attempts_left - 1
         return order
@@ -221,16 +233,16 @@ class PaperDesk:
         return trade
 
     def _take_up(self, key: Key) -> None:
-        """The book of trades left half executed by a crash is there: trade back, if its fee is known too."""
+        """A new book of what trades left open is there: trade back, if its fee is known too."""
         fee = self._gate.fee(key)
         if fee is None:
             return
         for trade in self._stranded.pop(key):
-            trade.fees = {key: fee}
+            trade.fees.setdefault(key, fee)  # a crash forgot them
             self._close_or_send(trade)
 
     def _close_or_send(self, trade: Trade) -> None:
-        order = self._trade_back(trade, self.now_ns, self.now_ns + self._latency)
+        order = self._trade_back(trade, self.now_ns)
         if order is None:  # too little to trade: it stays a position
             self._activity.trading_back(trade.approved.symbol, -1)
             self._journal.complete(Completion(trade.approved.id, [], [], Books(), False, trade.unhedged))

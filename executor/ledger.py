@@ -102,10 +102,6 @@ class SqlLedger:
                 self._write(connection)
         except SQLAlchemyError as error:
             raise self._lost(error) from error
-        except FencedError:
-            self._epoch = -1
-            self._forget()
-            raise
         self._remember()
 
     def close(self) -> None:

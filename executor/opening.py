@@ -12,7 +12,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
@@ -92,6 +92,8 @@ def _migrate(connection: Connection, shown: str) -> None:
         command.upgrade(config, "head")
     except CommandError as error:
         raise ServiceError(f"ledger {shown}: was not written by this version of arbhub ({error})") from None
+    # Changes nothing, but fails where nothing can be changed: better now than at the first decision.
+    connection.execute(update(tables.trading).values(epoch=tables.trading.c.epoch))
 
 
 def _check(connection: Connection, shown: str) -> None:

@@ -37,10 +37,6 @@ class PaperVenue:
     def __init__(self) -> None:
         self._books: dict[Key, _Book] = {}
 
-    def known(self, key: Key) -> bool:
-        """Whether there was a tick for this book."""
-        return key in self._books
-
     def replace(self, key: Key, bids: Side, asks: Side, row: int) -> None:
         """A tick: row `row` of these sides is the book now."""
         old = self._books.get(key)

@@ -4,18 +4,18 @@ from collections import defaultdict
 from decimal import Decimal, localcontext
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, func, select
 
 from arbhub.limits import SECOND_NS
 from executor import tables as t
 from executor.account import Books, Cost, Holding, Result
-from executor.journal import DENIED_DECISION, DONE, OPEN, Recovered, Residual
-from executor.money import CONTEXT, ZERO
+from executor.journal import DENIED_DECISION, OPEN, Recovered, Residual
+from executor.money import CONTEXT
 from executor.orders import Approved
 
 
 def load(connection: Connection) -> Recovered:
-    """Everything the ledger holds. Decisions whose fills cancel out are closed on the way."""
+    """Everything the ledger holds; whatever is still open there was left half executed."""
     with localcontext(CONTEXT):
         return Recovered(
             books=_books(connection),
@@ -45,11 +45,7 @@ def _residuals(connection: Connection) -> list[Residual]:
     found = []
     for row in connection.execute(select(t.decisions).where(d.status == OPEN)).all():
         bought, sold = _filled(connection, row)
-        if bought != sold:
-            found.append(Residual(_approved(row), bought, sold, _last_attempt(connection, row)))
-        else:
-            this = (d.epoch == row.epoch) & (d.sequence == row.sequence)
-            connection.execute(update(t.decisions).where(this).values(status=DONE, unhedged=ZERO))
+        found.append(Residual(_approved(row), bought, sold, _last_attempt(connection, row)))
     return found
 
 

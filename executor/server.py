@@ -104,15 +104,24 @@ async def run(settings: Settings, shutdown: asyncio.Event, on_ready: OnReady | N
     turns = Turns(settings)
     try:
         await turns.begin()
-        streams = Streams(turns)
-        silence = asyncio.create_task(turns.complete_in_silence())
-        silence.add_done_callback(lambda _: shutdown.set())  # it only ever ends by failing
-        async with serving(settings.executor.listen, streams.register, [SERVICE], on_ready) as port:
-            log.info("executor serving", port=port)
-            await shutdown.wait()
-            await streams.end()
+        async with _silence_kept(turns, shutdown):
+            streams = Streams(turns)
+            async with serving(settings.executor.listen, streams.register, [SERVICE], on_ready) as port:
+                log.info("executor serving", port=port)
+                await shutdown.wait()
+                await streams.end()
+    finally:
+        await turns.end()
+
+
+@contextlib.asynccontextmanager
+async def _silence_kept(turns: Turns, shutdown: asyncio.Event) -> AsyncIterator[None]:
+    """Complete orders in silence for as long as the block runs."""
+    silence = asyncio.create_task(turns.complete_in_silence())
+    silence.add_done_callback(lambda _: shutdown.set())  # it only ever ends by failing
+    try:
+        yield
+    finally:
         silence.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await silence
-    finally:
-        await turns.end()

@@ -51,6 +51,7 @@ class Turns:
         self._settings = settings
         self._thread = ThreadPoolExecutor(1, "desk")
         self._lock = asyncio.Lock()
+        self._ledger: SqlLedger | None = None
         self._holder: Stream | None = None
         self._moved = asyncio.Event()
         self._anchor = (0.0, 0)
@@ -63,7 +64,7 @@ class Turns:
     async def end(self) -> None:
         """Let the turn that runs end, and let go of the ledger."""
         async with self._lock:
-            if hasattr(self, "_ledger"):
+            if self._ledger:
                 await self._turn(self._ledger.close)
             self._thread.shutdown()
 
@@ -141,6 +142,8 @@ class Turns:
         for part in slices:
             if stream is self._holder:
                 reports += self._desk.step(part.tick_sequence, part.ticks, part.decisions)
+            elif stream.epoch == self._desk.epoch:  # nobody came after it: the ledger failed in the silence
+                raise LedgerUnavailableError(f"epoch {stream.epoch} was lost with it, connect again")
             else:
                 names = stream.universe.venues, stream.universe.symbols
                 reports += self._desk.refuse(part.decisions, stream.epoch, *names)

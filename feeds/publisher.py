@@ -53,8 +53,11 @@ class Publisher:
         self._offer(update)
 
     def _state_reference(self) -> None:
-        message = encode_reference(self._universe)
-        self.link.control(hub_pb2.StreamRequest(reference=message).SerializeToString())
+        if self.link.open:
+            self.link.control(self._reference())
+
+    def _reference(self) -> bytes:
+        return hub_pb2.StreamRequest(reference=encode_reference(self._universe)).SerializeToString()
 
     def _offer(self, update: BookUpdate) -> None:
         tick = Ticks(
@@ -72,7 +75,7 @@ class Publisher:
 
     def greeting(self) -> Iterable[bytes]:
         """Reference data; the hub answers with its names."""
-        yield hub_pb2.StreamRequest(reference=encode_reference(self._universe)).SerializeToString()
+        yield self._reference()
 
     def encode(self, batch_id: int, chunks: list[Chunk[Ticks]]) -> bytes:
         """The chunks' ticks as one batch."""

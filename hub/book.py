@@ -32,13 +32,14 @@ def well_formed(ticks: Ticks) -> Bools:
 def _sound(side: Side, in_order: np.ufunc) -> Bools:
     """`in_order` has to hold between each level's price and that of the level before it, the better one."""
     price, size = side.price, side.size
-    good: Bools = (np.minimum(price, size) > 0) & (np.maximum(price, size) < np.inf)  # NaN: neither
+    good = np.isfinite(np.maximum(price, size))  # NaN spreads through both
+    np.logical_and(good, np.minimum(price, size) > 0, out=good)
     width = price.shape[1]
     if width == 1:
         return good[:, 0]
     good[:, 1:] &= in_order(price[:, :-1], price[:, 1:])
-    good |= np.arange(width) >= side.count[:, None]
-    sound: Bools = good.all(axis=1)
+    np.logical_or(good, np.arange(width) >= side.count[:, None], out=good)
+    sound: Bools = np.logical_and.reduce(good, axis=1)
     return sound
 
 
@@ -61,10 +62,10 @@ class _View:
     row: Ints
     inst: Ints
     ts: Ints
+    first: Bools
+    """Whether the row is its instrument's first."""
     start: Ints
     """The row at which each row's instrument begins."""
-    end: Ints
-    """The last row of each instrument."""
     fine: Bools
     """Of each tick."""
     fresh: Bools
@@ -155,9 +156,7 @@ class Books:
         pairs = _choose(view)
         since = self._runs(view, pairs, store=store)
         outcome, row_of = np.empty_like(view.order), np.empty_like(view.order)
-        few = view.usable.sum(axis=0) < 2
-        outcome[view.order] = np.where(pairs.offered, OPPORTUNITY, np.where(few, NO_COUNTERPART, SAME_VENUE))
-        row_of[view.order] = view.row
+        outcome[view.order], row_of[view.order] = _outcome(view, pairs), view.row
         rows = np.nonzero(outcome == OPPORTUNITY)[0]
         opportunities = self._opportunities(view, pairs, since, row_of[rows], first_sequence, depth=depth)
         if store:
@@ -167,8 +166,8 @@ class Books:
     def _view(self, ticks: Ticks) -> _View:
         order = np.argsort(ticks.instrument, kind="stable")
         inst, ts, row = ticks.instrument[order], ticks.ts_ns[order], np.arange(len(ticks))
-        start, fine = _group_starts(inst, row), well_formed(ticks)
-        end = np.nonzero(np.append(row[1:] == start[1:], True))[0]
+        first, fine = _firsts(inst), well_formed(ticks)
+        start = np.maximum.accumulate(np.where(first, row, 0))
         ticked = self._column[ticks.venue[order]] == self._numbers
         last = np.maximum.accumulate(np.where(ticked, row, -1), axis=1)
         fresh: Bools = last >= start
@@ -178,22 +177,22 @@ class Books:
         usable &= ts - ts_quoted <= self._max_age_ns
         bid = np.where(fresh, ticks.bids.price[source, 0], self._bids.price[inst, :, 0].T)
         ask = np.where(fresh, ticks.asks.price[source, 0], self._asks.price[inst, :, 0].T)
-        return _View(ticks, order, row, inst, ts, start, end, fine, fresh, source, ts_quoted, usable, bid, ask)
+        return _View(ticks, order, row, inst, ts, first, start, fine, fresh, source, ts_quoted, usable, bid, ask)
 
     def _runs(self, view: _View, pairs: _Pairs, *, store: bool) -> Ints:
         """Since when each row's legs have shown an edge without a break; the row's own time where they do not."""
-        row, inst, start = view.row, view.inst, view.start
+        row, inst, first = view.row, view.inst, view.first
         edge = pairs.offered & (pairs.bid > pairs.ask)
         legs = np.where(edge, pairs.buy * len(self._columns) + pairs.sell, -1)
-        before, first = np.empty_like(legs), row == start
+        before = np.empty_like(legs)
         before[1:] = legs[:-1]
         before[first] = self._run_legs[inst[first]]
         begins = (legs != before) | ~edge
         begun = np.maximum.accumulate(np.where(begins, row, -1))
-        since = np.where(begun >= start, view.ts[begun], self._run_since[inst])
+        since = np.where(begun >= view.start, view.ts[begun], self._run_since[inst])
         if store:
-            last = inst[view.end]
-            self._run_legs[last], self._run_since[last] = legs[view.end], since[view.end]
+            end = _lasts(first)
+            self._run_legs[inst[end]], self._run_since[inst[end]] = legs[end], since[end]
         return since
 
     def _opportunities(
@@ -222,8 +221,9 @@ class Books:
 
     def _store(self, view: _View) -> None:
         """Keep each instrument's books as of its last row, where they are new."""
-        column, group = np.nonzero(view.fresh[:, view.end])
-        at = view.end[group]
+        end = _lasts(view.first)
+        column, group = np.nonzero(view.fresh[:, end])
+        at = end[group]
         inst, tick = view.inst[at], view.source[column, at]
         self._usable[inst, column], self._ts[inst, column] = view.fine[tick], view.ticks.ts_ns[tick]
         self._bids.put(inst, column, view.ticks.bids.take(tick))
@@ -238,13 +238,27 @@ def _choose(view: _View) -> _Pairs:
     return _Pairs(buy, sell, view.ask[buy, view.row], view.bid[sell, view.row], buy != sell)
 
 
-def _group_starts(inst: Ints, row: Ints) -> Ints:
-    """For each row of a sorted column the row at which its group starts."""
+def _outcome(view: _View, pairs: _Pairs) -> Ints:
+    """Of each row."""
+    outcome = np.where(pairs.offered, OPPORTUNITY, SAME_VENUE)
+    if np.count_nonzero(pairs.offered) < len(outcome):
+        outcome[view.usable.sum(axis=0) < 2] = NO_COUNTERPART
+    return outcome
+
+
+def _firsts(inst: Ints) -> Bools:
+    """Whether each row of a sorted column is the first of its group."""
     first = np.empty(len(inst), np.bool_)
     first[:1] = True
     np.not_equal(inst[1:], inst[:-1], out=first[1:])
-    starts: Ints = np.maximum.accumulate(np.where(first, row, 0))
-    return starts
+    return first
+
+
+def _lasts(first: Bools) -> Ints:
+    """The last row of each group."""
+    last = np.empty_like(first)
+    last[:-1], last[-1:] = first[1:], True
+    return np.nonzero(last)[0]
 
 
 _NO_INTS: Ints = np.zeros(0, np.int64)

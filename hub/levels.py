@@ -43,11 +43,12 @@ class Levels:
 
     def as_of(self, inst: Ints, column: Ints, side: Side, row: Ints, fresh: Bools) -> Side:
         """Each book's side: row `row` of `side` where `fresh`, what is stored elsewhere."""
+        new = np.count_nonzero(fresh)
+        if new == len(fresh):
+            return side.take(row)
         count = np.where(fresh, side.count[row], self.count[inst, column])
         width = int(count.max(initial=1))
-        if fresh.all():
-            return Side(count, side.price[row, :width], side.size[row, :width])
-        if not fresh.any():
+        if not new:
             return Side(count, self.price[inst, column, :width], self.size[inst, column, :width])
         return Side(
             count,

@@ -17,6 +17,7 @@ from arbhub.settings.schema import Settings
 from arbhub.state import Report, Snapshot
 from hub.policy import Ballot
 from hub.reasons import ReasonTable
+from hub.references import References
 from hub.remote import RemoteSeat
 from hub.seats import Case, LocalSeat, Seat
 
@@ -31,6 +32,8 @@ class Panel:
         self._reasons, self._number = reasons, 0
         self._answers: dict[str, Verdicts] = {}
         self._missing: str | None = None
+        self._references = References()
+        self._ledger: Snapshot | None = None
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         configuration = EngineConfiguration(engines=settings.engines, risk=settings.risk)
@@ -70,16 +73,21 @@ class Panel:
 
     def reference(self, universe: Universe) -> None:
         """Tell new reference data."""
+        self._references.universe = universe
+        self._references.changed()
         for seat in self.seats:
-            seat.reference(universe)
+            seat.reference(self._references)
 
     def snapshot(self, snapshot: Snapshot) -> None:
         """Tell the ledger's state."""
+        self._ledger = snapshot
         for seat in self.seats:
             seat.snapshot(snapshot)
 
     def report(self, report: Report) -> None:
         """Tell an execution report, in effect for whatever is asked next."""
+        if self._tasks and self._ledger is not None:  # only who connects anew asks for it
+            self._ledger = self._ledger.after(report.values)
         for seat in self.seats:
             seat.report(report)
 
@@ -120,6 +128,10 @@ class Panel:
     def shed(self, case: Case, rows: Ints) -> None:
         """Cannot be: one case at a time fits any queue."""
         raise AssertionError(f"{len(rows)} rows of case {case.number} were shed in a replay")
+
+    def ledger(self) -> Snapshot | None:
+        """The state as of now."""
+        return self._ledger
 
     def stated_reasons(self, seat: Seat, stated: Iterable[str]) -> None:
         """What an engine may reject for; it is there now."""

@@ -4,7 +4,7 @@ Fail closed: a net edge or a quantity that is not a finite number is no approval
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -71,34 +71,71 @@ class Folded:
 def fold(o: Opportunities, ballots: Sequence[Ballot], terms: Terms) -> Folded:
     """The decision on every opportunity of a round. Reasons: the first that holds, in the design's order."""
     n = len(o)
-    net, quantity = np.zeros(n), np.full(n, np.inf)
-    buy_limit, sell_limit = o.buy_ask, o.sell_bid
-    timed_out, rejected = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    bps: dict[str, Floats] = {}
+    tally = _Tally(np.zeros(n), np.full(n, np.inf), o.buy_ask, o.sell_bid, np.zeros(n, np.int64))
     for ballot in ballots:
+        tally.count(ballot)
+    net = tally.net
+    # Written from the last reason to the first, so that the first that holds stays.
+    reason = np.where((net >= terms.min_net_edge_bps) & (net < np.inf), reasons.APPROVED, reasons.NET_EDGE_TOO_LOW)
+    reason[~big_enough(tally.quantity, o, terms.universe)] = reasons.QUANTITY_TOO_SMALL
+    if tally.vetoed:
+        reason = np.where(tally.rejected == 0, reason, tally.rejected)
+    if tally.timed_out:  # a sum that lacks a veto engine's part is no net edge
+        reason[:], net = tally.timed_out, np.full(n, np.nan)
+    if not terms.executor_up:
+        reason[:] = reasons.EXECUTOR_UNAVAILABLE
+    return Folded(reason, net, tally.quantity, tally.bps, tally.buy_limit, tally.sell_limit)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the ballots counted so far add up to."""
+
+    net: Floats
+    quantity: Floats
+    buy_limit: Floats
+    sell_limit: Floats
+    rejected: Ints
+    """The first reject's code, 0 where there is none."""
+    vetoed: bool = False
+    timed_out: int = 0
+    bps: dict[str, Floats] = field(default_factory=dict)
+
+    def count(self, ballot: Ballot) -> None:
+        """Take one engine's ballot in; the first reject and the first silence stay the reason."""
         v = ballot.verdicts
         if v is None:
-            if ballot.veto_on_timeout:
-                timed_out[timed_out == 0] = ballot.timeout_code
-            continue
-        counts = v.verdict != ABSTAIN
-        bps[ballot.engine] = np.where(counts, v.bps, np.nan)
-        net = net + np.where(counts, v.bps, 0.0)
-        quantity = np.where(counts, np.minimum(quantity, v.quantity), quantity)
+            if ballot.veto_on_timeout and not self.timed_out:
+                self.timed_out = ballot.timeout_code
+            return
+        unanimous = not np.count_nonzero(v.verdict != APPROVE)
+        if not unanimous:
+            self._veto(ballot, v)
+        if unanimous or not np.count_nonzero(v.verdict == ABSTAIN):
+            self._add(ballot.engine, v, v.bps)
+        else:
+            self._add_some(ballot.engine, v, v.verdict == ABSTAIN)
+
+    def _veto(self, ballot: Ballot, v: Verdicts) -> None:
+        vetoes = (v.verdict != APPROVE) & (v.verdict != ABSTAIN) & (self.rejected == 0)
+        self.rejected[vetoes] = ballot.reason_codes[v.reason[vetoes]]
+        self.vetoed = True
+
+    def _add(self, engine: str, v: Verdicts, bps: Floats) -> None:
+        self.bps[engine] = bps
+        self.net = self.net + v.bps
+        self.quantity = np.minimum(self.quantity, v.quantity)
         if v.buy_limit is not None and v.sell_limit is not None:
-            buy_limit, sell_limit = v.buy_limit, v.sell_limit
-        vetoes = counts & (v.verdict != APPROVE) & (rejected == 0)
-        rejected[vetoes] = ballot.reason_codes[v.reason[vetoes]]
-    reason = np.full(n, 0 if terms.executor_up else reasons.EXECUTOR_UNAVAILABLE)
-    for code in (timed_out, rejected):
-        reason = np.where(reason == 0, code, reason)
-    tradable = big_enough(quantity, o, terms.universe)
-    reason = np.where((reason == 0) & ~tradable, reasons.QUANTITY_TOO_SMALL, reason)
-    worthwhile = np.isfinite(net) & (net >= terms.min_net_edge_bps)
-    reason = np.where((reason == 0) & ~worthwhile, reasons.NET_EDGE_TOO_LOW, reason)
-    if timed_out.any():  # a sum that lacks a veto engine's part is no net edge
-        net = np.where(timed_out != 0, np.nan, net)
-    return Folded(reason, net, quantity, bps, buy_limit, sell_limit)
+            self.buy_limit, self.sell_limit = v.buy_limit, v.sell_limit
+
+    def _add_some(self, engine: str, v: Verdicts, abstains: Bools) -> None:
+        """An abstention adds nothing, caps nothing and sets no limits."""
+        limits = [
+            None if limit is None else np.where(abstains, so_far, limit)
+            for limit, so_far in ((v.buy_limit, self.buy_limit), (v.sell_limit, self.sell_limit))
+        ]
+        bps, quantity = np.where(abstains, 0.0, v.bps), np.where(abstains, np.inf, v.quantity)
+        self._add(engine, Verdicts(v.verdict, v.reason, bps, quantity, *limits), np.where(abstains, np.nan, v.bps))
 
 
 def big_enough(quantity: Floats, o: Opportunities, universe: Universe) -> Bools:
@@ -106,7 +143,7 @@ def big_enough(quantity: Floats, o: Opportunities, universe: Universe) -> Bools:
     i = o.instrument
     enough = (quantity > 0) & (quantity < np.inf)
     for venue, price in ((o.buy_venue, o.buy_ask), (o.sell_venue, o.sell_bid)):
-        enough &= quantity >= np.maximum(universe.lot_size[i, venue], universe.min_quantity[i, venue])
+        enough &= quantity >= universe.least_quantity[i, venue]
         enough &= quantity * price >= universe.min_notional[i, venue]
     return enough
 
@@ -124,15 +161,20 @@ def decisions(batch: tuple[Ticks, int, Resolved], folded: Folded, terms: Terms, 
     """A decision for every tick of a batch (ticks, first sequence, as resolved): folded, or no opportunity."""
     ticks, first_sequence, resolved = batch
     n, rows, o = len(ticks), resolved.rows, resolved.opportunities
+    everywhere = len(rows) == n  # as it mostly is: then columns are what they are
     code = OUTCOME_CODES[resolved.outcome]
     code[rows] = folded.reason
 
     def spread(values: Floats) -> Floats:
+        if everywhere:
+            return values
         column = np.full(n, np.nan)
         column[rows] = values
         return column
 
     def leg(venues: Ints) -> Ints:
+        if everywhere:
+            return venues
         column = np.full(n, NO_VENUE, np.int64)
         column[rows] = venues
         return column

@@ -1,7 +1,8 @@
 """An engine in a process of its own, as a seat: the windowed stream to it and what is said over that.
 
 At each connection the engine is told configuration, reference data and, once it has said that it wants it, the
-ledger's state, before it is asked anything. Cases that wait for the window go out joined, as bytes.
+ledger's state as of then, before it is asked anything; reports follow in their order among the cases. Cases that
+wait for the window go out joined, as bytes. An answer that is none counts as no answer.
 """
 
 import time
@@ -10,19 +11,20 @@ from collections.abc import Iterable
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 
-from arbhub.columns import ABSTAIN, Floats, Ints, Verdicts
-from arbhub.control import encode_reference, encode_report, encode_snapshot
+from arbhub.columns import ABSTAIN, APPROVE, Floats, Ints, Verdicts
+from arbhub.control import encode_report, encode_snapshot
 from arbhub.engine import EngineConfiguration
 from arbhub.link import Link, LinkOptions
 from arbhub.queueing import Chunk, Shed
-from arbhub.reference import Universe
 from arbhub.state import Report, Snapshot
 from arbhub.v1 import engine_pb2
 from arbhub.wire import ColumnError, decode_verdicts, submessage, varint
 from hub.policy import sound
+from hub.references import References
 from hub.seats import Case, Owner, Tally
 
 METHOD = "/arbhub.v1.Engine/Evaluate"
+REFERENCE = engine_pb2.EngineRequest.REFERENCE_FIELD_NUMBER
 BATCH = engine_pb2.EngineRequest.BATCH_FIELD_NUMBER
 OPPORTUNITIES = engine_pb2.OpportunityBatch.OPPORTUNITIES_FIELD_NUMBER
 DEPTH = engine_pb2.OpportunityBatch.DEPTH_FIELD_NUMBER
@@ -46,8 +48,7 @@ class RemoteSeat:
         self._version, self._configuration = configuration
         self._reasons = 0
         self._wants_depth = self._wants_state = False
-        self._universe: Universe | None = None
-        self._snapshot: Snapshot | None = None
+        self._references: References | None = None
         self.link: Link[Case] = Link(name, place, METHOD, self, options)
 
     @property
@@ -55,21 +56,19 @@ class RemoteSeat:
         """Whether the engine has said hello over a stream that stands."""
         return self.link.up
 
-    def reference(self, universe: Universe) -> None:
+    def reference(self, references: References) -> None:
         """Tell it now, and at each connection."""
-        self._universe = universe
-        self.link.control(_frame(reference=encode_reference(universe)))
+        self._references = references
+        if self.link.open:
+            self.link.control(submessage(REFERENCE, references.encoded()))
 
     def snapshot(self, snapshot: Snapshot) -> None:
-        """Keep it for connections to come, tell it now where it is wanted."""
-        self._snapshot = snapshot
+        """Tell it where it is wanted; at connections to come the owner is asked for it."""
         if self._wants_state:
             self.link.control(_frame(snapshot=encode_snapshot(snapshot)))
 
     def report(self, report: Report) -> None:
-        """Keep its values for connections to come, tell it now where it is wanted."""
-        if self._snapshot is not None:
-            self._snapshot = self._snapshot.after(report.values)
+        """Tell it where it is wanted."""
         if self._wants_state:
             self.link.control(_frame(report=encode_report(report)))
 
@@ -90,8 +89,8 @@ class RemoteSeat:
             version=self._version, settings_json=self._configuration.model_dump_json().encode()
         )
         yield _frame(configuration=configuration)
-        if self._universe is not None:
-            yield _frame(reference=encode_reference(self._universe))
+        if self._references is not None:
+            yield submessage(REFERENCE, self._references.encoded())
 
     def encode(self, batch_id: int, chunks: list[Chunk[Case]]) -> bytes:
         """The chunks' columns joined; depth only where the engine reads it."""
@@ -121,18 +120,22 @@ class RemoteSeat:
 
     def down(self, lost: list[Shed[Case]]) -> None:
         """Nobody need wait for what was asked."""
+        self._wants_state = False  # until it says so again
         for gone in lost:
             self._owner.no_answer(self, gone.payload)
 
     def _greeted(self, hello: engine_pb2.EngineHello) -> None:
         if hello.name != self.name:
             raise ConnectionError(f"{self.place} is the engine {hello.name!r}, not {self.name!r}")
+        if self.link.up:
+            raise DecodeError("an engine says hello once")
         self._reasons = len(hello.reasons)
         self._wants_depth, self._wants_state = hello.wants_depth, hello.wants_state
         self._owner.stated_reasons(self, hello.reasons)
+        ledger = self._owner.ledger()
+        if self._wants_state and ledger is not None:
+            self.link.control(_frame(snapshot=encode_snapshot(ledger)))
         self.link.ready()
-        if self._wants_state and self._snapshot is not None:
-            self.link.control(_frame(snapshot=encode_snapshot(self._snapshot)))
 
     def _answered(self, batch: engine_pb2.VerdictBatch) -> None:
         flight = self.link.answered(batch.batch_id)
@@ -156,7 +159,17 @@ class RemoteSeat:
             answer = decode_verdicts(batch.verdicts)
         except ColumnError:
             return None
-        return answer if sound(answer, rows, self._reasons) else None
+        return answer if sound(answer, rows, self._reasons) and _priced(answer) else None
+
+
+def _priced(answer: Verdicts) -> bool:
+    """Whether the limits of what may be traded are prices; the executor takes no others."""
+    if answer.buy_limit is None or answer.sell_limit is None:
+        return True
+    least = np.minimum(answer.buy_limit, answer.sell_limit)
+    most = np.maximum(answer.buy_limit, answer.sell_limit)
+    idle = (answer.verdict != APPROVE) | ~(answer.quantity > 0)
+    return bool((idle | ((least > 0) & (most < np.inf))).all())
 
 
 def _spread(answer: Verdicts, rows: Ints, n: int) -> Verdicts:

@@ -9,21 +9,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import structlog
+
 from arbhub.columns import Ints, Opportunities, Verdicts
 from arbhub.engine import Engine, EngineConfiguration
 from arbhub.queueing import keys
-from arbhub.reference import Universe
 from arbhub.state import Report, Snapshot
 from arbhub.wire import encode_depth, encode_opportunities
+from hub.policy import sound
+from hub.references import References
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class Case:
-    """What a round is about, encoded once for all who are asked over the wire. `keys` has one a row."""
+    """What a round is about, encoded once for all who are asked over the wire. `keys` has one a row.
+
+    `reason_codes` has, for each engine that answered, what its reason numbers meant when it did.
+    """
 
     number: int
     opportunities: Opportunities
     keys: Ints
+    reason_codes: dict[str, Ints] = field(default_factory=dict)
     _columns: bytes | None = None
     _depth: bytes | None = None
 
@@ -72,6 +81,9 @@ class Owner(Protocol):
     def still_open(self, case: Case) -> bool:
         """Whether anybody waits for the case."""
 
+    def ledger(self) -> Snapshot | None:
+        """The ledger's state as of now; None where it is not known."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -95,7 +107,7 @@ class Seat(Protocol):
     def up(self) -> bool:
         """Whether it can be asked."""
 
-    def reference(self, universe: Universe) -> None:
+    def reference(self, references: References) -> None:
         """Tell new reference data."""
 
     def snapshot(self, snapshot: Snapshot) -> None:
@@ -109,7 +121,7 @@ class Seat(Protocol):
 
 
 class LocalSeat:
-    """An engine in this process: it answers before `ask` returns."""
+    """An engine in this process: it answers before `ask` returns. One that fails to has given no answer."""
 
     up = True
     place = "in-process"
@@ -118,15 +130,16 @@ class LocalSeat:
     def __init__(self, engine: Engine, configuration: EngineConfiguration, owner: Owner) -> None:
         self.name, self.tally = engine.name, Tally()
         self._engine, self._owner = engine, owner
+        self._failing = False
         engine.configure(configuration)
 
     def introduce(self) -> None:
         """Say the engine's reasons to the owner."""
         self._owner.stated_reasons(self, self._engine.reasons)
 
-    def reference(self, universe: Universe) -> None:
+    def reference(self, references: References) -> None:
         """Hand the universe over."""
-        self._engine.reference(universe)
+        self._engine.reference(references.universe)
 
     def snapshot(self, snapshot: Snapshot) -> None:
         """Hand the state over where it is wanted."""
@@ -141,6 +154,23 @@ class LocalSeat:
     def ask(self, case: Case) -> None:
         """Judge now."""
         began = time.monotonic_ns()
-        answer = self._engine.judge(case.opportunities)
+        answer = self._judged(case)
         self.tally.latency_ns.append(time.monotonic_ns() - began)
-        self._owner.verdicts(self, case, answer)
+        if answer is None:
+            self._owner.no_answer(self, case)
+        else:
+            self._owner.verdicts(self, case, answer)
+
+    def _judged(self, case: Case) -> Verdicts | None:
+        """The verdicts, None where there are none; the log says once why, until the engine is well again."""
+        try:
+            answer = self._engine.judge(case.opportunities)
+            if not sound(answer, len(case), len(self._engine.reasons)):
+                raise ValueError("its verdicts are not one a row, or name what is no verdict or reason of its own")
+        except Exception:
+            if not self._failing:
+                log.exception("engine failed", engine=self.name)
+            self._failing = True
+            return None
+        self._failing = False
+        return answer

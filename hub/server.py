@@ -1,4 +1,8 @@
-"""The hub's gRPC face: streams of ticks, single evaluations, and watching. Status codes are made here only."""
+"""The hub's gRPC face: streams of ticks, single evaluations, and watching. Status codes are made here only.
+
+What ends a stream, a refusal, the client's end or ours, comes behind the decisions on everything accepted before
+it. Only a client that reads no decisions does not get them: it holds up nobody but itself.
+"""
 
 import asyncio
 import contextlib
@@ -11,18 +15,20 @@ import numpy as np
 import structlog
 
 from arbhub.columns import Decisions, Side, Ticks
-from arbhub.control import BadReferenceError
 from arbhub.engine import Engine
-from arbhub.service import OnReady, serving, settle_memory
+from arbhub.service import OnReady, OpenStreams, serving, settle_memory
 from arbhub.settings.schema import Settings
 from arbhub.v1 import hub_pb2
-from arbhub.wire import ColumnError
 from hub.hub import Hub
-from hub.session import Session, leg
+from hub.session import RefusedError, Session, leg
 from hub.status import status
 
 SERVICE = "arbhub.v1.Hub"
 ANSWER_RESERVE_S = 0.001  # of the caller's deadline, to carry the answer back
+LAST_ANSWERS_S = 0.5  # beyond the deadline, for clients to read their last decisions
+MIN_WATCH_S = 0.05
+
+Context = grpc.aio.ServicerContext[Any, Any]
 
 log = structlog.get_logger()
 
@@ -32,62 +38,90 @@ class HubServicer:
 
     def __init__(self, hub: Hub, shutdown: asyncio.Event) -> None:
         self._hub, self._shutdown = hub, shutdown
+        self._streams = OpenStreams()
+        self._sessions: dict[Session, asyncio.Task[None]] = {}
 
-    async def stream(self, _: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    def register(self, server: grpc.aio.Server) -> None:
+        """Answer calls of `server`. A stream's frames come as bytes: what cannot be read is refused like the rest."""
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "Stream": grpc.stream_stream_rpc_method_handler(self.stream),
+            "Evaluate": grpc.unary_unary_rpc_method_handler(
+                self.evaluate, hub_pb2.EvaluateRequest.FromString, hub_pb2.EvaluateReply.SerializeToString
+            ),
+            "Watch": grpc.unary_stream_rpc_method_handler(
+                self.watch, hub_pb2.WatchRequest.FromString, hub_pb2.Status.SerializeToString
+            ),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+
+    async def stream(self, _: Any, context: Context) -> None:
         """Ticks in, decisions out, until the client ends or says what cannot be taken."""
         session, written = Session(self._hub), asyncio.Event()
         session.on_answer = written.set
-        writer = asyncio.ensure_future(_write_all(session, written, context))
+        writer = self._sessions[session] = asyncio.create_task(_write_all(session, written, context))
         try:
-            refusal = await self._read_all(session, context)
-            session.ending = True
-            written.set()
-            await writer  # what was accepted is answered first
-            if refusal:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal)
+            with self._streams.holding(context):
+                code, text = await self._read_all(session, context)
+                if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    session.leave()
+                else:
+                    session.ending = True
+                    written.set()
+                    await asyncio.wait([writer])  # what was accepted is answered first
+                if code is not grpc.StatusCode.OK:
+                    await context.abort(code, text)
         finally:
+            session.leave()
+            del self._sessions[session]
             writer.cancel()
 
-    async def _read_all(self, session: Session, context: grpc.aio.ServicerContext[Any, Any]) -> str | None:
-        """Read until the end (None) or until something cannot be taken (why)."""
-        while (request := await context.read()) is not grpc.aio.EOF:
-            kind = request.WhichOneof("frame")
-            try:
-                if kind == "batch":
-                    session.batch(request.batch.batch_id, request.batch.ticks)
-                elif kind == "reference":
-                    session.reference(request.reference)
-            except (ColumnError, BadReferenceError) as error:
-                return str(error)
-            if session.overdue:
-                await context.abort(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    "decisions are not being read as fast as ticks are sent",
-                )
-        return None
+    async def drain(self) -> None:
+        """Accept nothing more, write the decisions on what was accepted, then end every stream."""
+        for session in self._sessions:
+            session.ending = True
+            session.on_answer()
+        if self._sessions:
+            patience_s = self._hub.settings.hub.deadline_ms / 1e3 + LAST_ANSWERS_S
+            await asyncio.wait(self._sessions.values(), timeout=patience_s)
+        await self._streams.end("the hub is shutting down")
 
-    async def evaluate(
-        self, request: hub_pb2.EvaluateRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> hub_pb2.EvaluateReply:
+    @staticmethod
+    async def _read_all(session: Session, context: Context) -> tuple[grpc.StatusCode, str]:
+        """Read until the end (OK), or until something cannot be taken; says why."""
+        while (frame := await context.read()) is not grpc.aio.EOF:
+            if session.ending:
+                return grpc.StatusCode.UNAVAILABLE, "the hub is shutting down"
+            try:
+                session.take(frame)
+            except RefusedError as error:
+                return grpc.StatusCode.INVALID_ARGUMENT, str(error)
+            if session.overdue:
+                return grpc.StatusCode.RESOURCE_EXHAUSTED, "decisions are not being read as fast as ticks are sent"
+        return grpc.StatusCode.OK, ""
+
+    async def evaluate(self, request: hub_pb2.EvaluateRequest, context: Context) -> hub_pb2.EvaluateReply:
         """One tick judged against the current books, within the caller's deadline and ours."""
         tick = await self._tick(request, context)
         answer: asyncio.Future[Decisions] = asyncio.get_running_loop().create_future()
         remaining = context.time_remaining()
         limit = None if remaining is None else max(0, int((remaining - ANSWER_RESERVE_S) * 1e9))
-        self._hub.evaluate(tick, answer.set_result, limit)
+
+        def reply(decided: Decisions) -> None:
+            if not answer.done():  # the caller may have gone
+                answer.set_result(decided)
+
+        self._hub.evaluate(tick, reply, limit)
         return _evaluation(self._hub, await answer)
 
-    async def watch(
-        self, request: hub_pb2.WatchRequest, _: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[hub_pb2.Status]:
+    async def watch(self, request: hub_pb2.WatchRequest, _: Context) -> AsyncIterator[hub_pb2.Status]:
         """The hub's state, again and again."""
-        interval_s = (request.interval_ms or 500) / 1000
+        interval_s = max((request.interval_ms or 500) / 1000, MIN_WATCH_S)
         while not self._shutdown.is_set():
             yield status(self._hub)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._shutdown.wait(), interval_s)
 
-    async def _tick(self, r: hub_pb2.EvaluateRequest, context: grpc.aio.ServicerContext[Any, Any]) -> Ticks:
+    async def _tick(self, r: hub_pb2.EvaluateRequest, context: Context) -> Ticks:
         u = self._hub.universe
         for field, name, known in (("venue", r.venue, u.venue_ids), ("symbol", r.symbol, u.symbol_ids)):
             if name not in known:
@@ -109,13 +143,14 @@ class HubServicer:
         )
 
 
-async def _write_all(session: Session, written: asyncio.Event, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-    """Write what is answered until everything is and no more is coming."""
-    while not (session.ending and session.unanswered == 0 and not session.outbox):
-        await written.wait()
-        written.clear()
-        while session.outbox:
-            await context.write(session.outbox.popleft())
+async def _write_all(session: Session, written: asyncio.Event, context: Context) -> None:
+    """Write what is answered until everything is and no more is coming, or the stream has ended."""
+    with contextlib.suppress(grpc.aio.AbortError, grpc.aio.UsageError, grpc.aio.InternalError):
+        while not session.done:
+            await written.wait()
+            written.clear()
+            while session.outbox:
+                await context.write(session.pop())
 
 
 def _evaluation(hub: Hub, d: Decisions) -> hub_pb2.EvaluateReply:
@@ -136,23 +171,6 @@ def _evaluation(hub: Hub, d: Decisions) -> hub_pb2.EvaluateReply:
     )
 
 
-def _handlers(servicer: HubServicer) -> grpc.GenericRpcHandler:
-    return grpc.method_handlers_generic_handler(
-        SERVICE,
-        {
-            "Stream": grpc.stream_stream_rpc_method_handler(
-                servicer.stream, hub_pb2.StreamRequest.FromString, response_serializer=None
-            ),
-            "Evaluate": grpc.unary_unary_rpc_method_handler(
-                servicer.evaluate, hub_pb2.EvaluateRequest.FromString, hub_pb2.EvaluateReply.SerializeToString
-            ),
-            "Watch": grpc.unary_stream_rpc_method_handler(
-                servicer.watch, hub_pb2.WatchRequest.FromString, hub_pb2.Status.SerializeToString
-            ),
-        },
-    )
-
-
 async def run(
     settings: Settings,
     engines: Mapping[str, Engine],
@@ -162,15 +180,12 @@ async def run(
     """Serve the hub until `shutdown`; `engines` has those that are to run in this process."""
     hub = Hub(settings, engines)
     servicer = HubServicer(hub, shutdown)
-    links = asyncio.ensure_future(hub.run())
+    links = asyncio.create_task(hub.run())
     try:
-        listen = settings.hub.listen
-        async with serving(
-            listen, lambda s: s.add_generic_rpc_handlers((_handlers(servicer),)), [SERVICE], on_ready
-        ) as port:
+        async with serving(settings.hub.listen, servicer.register, [SERVICE], on_ready, servicer.drain) as port:
             log.info("serving", service="hub", port=port, config_version=hub.version)
             settle_memory()
-            ended = asyncio.ensure_future(shutdown.wait())
+            ended = asyncio.create_task(shutdown.wait())
             await asyncio.wait([ended, links], return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()
             if links.done():

@@ -8,17 +8,25 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
-from arbhub.columns import NO_VENUE, Decisions, Ints, Ticks
-from arbhub.control import decode_reference
+from arbhub.columns import MAX_LEVELS, NO_VENUE, Decisions, Ints, Ticks
+from arbhub.control import BadReferenceError, decode_reference
 from arbhub.v1 import hub_pb2, market_pb2
 from arbhub.wire import ColumnError, decode_ticks, encode_decisions, submessage
 from hub.hub import Hub
 
 NAMES_BATCH = hub_pb2.StreamReply.BATCH_FIELD_NUMBER
-REASONS = hub_pb2.DecisionBatch.REASONS_FIELD_NUMBER
 DECISIONS = hub_pb2.DecisionBatch.DECISIONS_FIELD_NUMBER
 MAX_UNREAD = 1024
+MAX_UNREAD_BYTES = 32 << 20
+MAX_TICKS = 1 << 16  # of a batch
+MAX_CELLS = 1 << 23  # ticks of a batch times the levels of its deepest: what it takes in memory
+MAX_TS_NS = 1 << 62  # so that no difference or sum of times overflows
+
+
+class RefusedError(ValueError):
+    """A frame that cannot be taken; the text says what is wrong with it."""
 
 
 class Session:
@@ -30,30 +38,69 @@ class Session:
         self.ending = False
         self.on_answer: Callable[[], None] = lambda: None
         self._hub = hub
+        self._unread_bytes = 0
+        self._names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # venues and symbols, as the client has them
         self._venue: Ints = np.zeros(0, np.int64)  # the client's id -> the hub's
         self._instrument: Ints = np.zeros(0, np.int64)
         self._named = (0, 0)
 
-    def reference(self, message: market_pb2.ReferenceData) -> None:
-        """Take the client's reference data; BadReferenceError where it makes no sense."""
+    def take(self, frame: bytes) -> None:
+        """Take a frame in; RefusedError refuses all of it."""
+        try:
+            request = hub_pb2.StreamRequest.FromString(frame)
+            kind = request.WhichOneof("frame")
+            if kind == "batch":
+                self._batch(request.batch.batch_id, request.batch.ticks)
+            elif kind == "reference":
+                self._reference(request.reference)
+            else:
+                raise RefusedError("a frame is neither reference data nor ticks")
+        except (ColumnError, BadReferenceError) as error:
+            raise RefusedError(str(error)) from None
+        except DecodeError:
+            raise RefusedError("a frame is no StreamRequest") from None
+
+    def pop(self) -> bytes:
+        """The next frame to write."""
+        frame = self.outbox.popleft()
+        self._unread_bytes -= len(frame)
+        return frame
+
+    def leave(self) -> None:
+        """The client is gone: what it stated stands, what it would have been told is forgotten."""
+        self.ending = True
+        self.outbox.clear()
+        self._hub.references.left(self)
+        self.on_answer()
+
+    @property
+    def done(self) -> bool:
+        """Whether all that will ever be answered is written."""
+        return self.ending and self.unanswered == 0 and not self.outbox
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the client has left more answers unread than anyone may."""
+        return len(self.outbox) > MAX_UNREAD or self._unread_bytes > MAX_UNREAD_BYTES
+
+    def _reference(self, message: market_pb2.ReferenceData) -> None:
         data = decode_reference(message)
-        self._hub.merge(data)
+        for kind, names, earlier in zip(("venues", "symbols"), (data.venues, data.symbols), self._names, strict=True):
+            if names[: len(earlier)] != earlier or len(set(names)) != len(names):
+                raise BadReferenceError(f"reference data: {kind} are not the earlier ones with new ones after them")
+        self._hub.merge(data, self)
         u = self._hub.universe
+        self._names = data.venues, data.symbols
         self._venue = np.array([u.venue_ids[name] for name in data.venues], np.int64)
         self._instrument = np.array([u.symbol_ids[name] for name in data.symbols], np.int64)
         self._name()
         self.on_answer()
 
-    def batch(self, batch_id: int, message: market_pb2.TickColumns) -> None:
-        """Submit a batch; ColumnError refuses all of it."""
+    def _batch(self, batch_id: int, message: market_pb2.TickColumns) -> None:
+        _bound(message)
         ticks = self._translated(decode_ticks(message))
         self.unanswered += 1
         self._hub.submit(ticks, lambda decided: self._answer(batch_id, decided))
-
-    @property
-    def overdue(self) -> bool:
-        """Whether the client has left more answers unread than anyone may."""
-        return len(self.outbox) > MAX_UNREAD
 
     def _translated(self, t: Ticks) -> Ticks:
         for column, ids, known in (
@@ -65,6 +112,8 @@ class Session:
                     f"column {column} has the id {int(ids.max())}, but this stream's reference data "
                     f"names only {len(known)}"
                 )
+        if len(t) and max(int(t.ts_ns.max()), -int(t.ts_ns.min())) > MAX_TS_NS:
+            raise ColumnError("column ts_ns has a time beyond all years: it is in nanoseconds since 1970")
         return Ticks(t.ts_ns, self._instrument[t.instrument], self._venue[t.venue], t.bids, t.asks, t.ts_event_ns)
 
     def _answer(self, batch_id: int, decided: Decisions) -> None:
@@ -72,26 +121,45 @@ class Session:
         u = self._hub.universe
         if self._named != (len(u.venues), len(u.symbols)):
             self._name()
-        self.outbox.append(encode_batch(batch_id, decided, self._hub.epoch, self._hub.version))
+        self._put(encode_batch(batch_id, decided, self._hub.epoch, self._hub.version))
         self.on_answer()
 
     def _name(self) -> None:
         u = self._hub.universe
         self._named = (len(u.venues), len(u.symbols))
         names = hub_pb2.Names(venues=u.venues, symbols=u.symbols, engines=[s.name for s in self._hub.seats])
-        self.outbox.append(hub_pb2.StreamReply(names=names).SerializeToString())
+        self._put(hub_pb2.StreamReply(names=names).SerializeToString())
+
+    def _put(self, frame: bytes) -> None:
+        self.outbox.append(frame)
+        self._unread_bytes += len(frame)
+
+
+def _bound(message: market_pb2.TickColumns) -> None:
+    """Refuse what would take far more memory as columns than it took on the wire."""
+    rows = len(message.ts_ns)
+    if rows > MAX_TICKS:
+        raise ColumnError(f"column ts_ns has {rows} values: a batch has at most {MAX_TICKS} ticks")
+    if rows * MAX_LEVELS <= MAX_CELLS:
+        return
+    for column in ("bid_levels", "ask_levels"):
+        deepest = int(np.array(getattr(message, column), np.int64).max(initial=0))
+        if rows * min(deepest, MAX_LEVELS) > MAX_CELLS:
+            raise ColumnError(
+                f"column {column} has {deepest} levels in a batch of {rows} ticks: so deep a book goes into a "
+                f"batch of at most {MAX_CELLS // MAX_LEVELS} ticks"
+            )
 
 
 def encode_batch(batch_id: int, decided: Decisions, epoch: int, version: str) -> bytes:
     """A StreamReply with one decision batch, whose reasons are those that occur in it."""
-    codes, numbers = np.unique(decided.reason, return_inverse=True)
+    counts = np.bincount(decided.reason, minlength=1)
+    codes = np.nonzero(counts[1:])[0] + 1
+    number = np.zeros(len(counts), np.int64)
+    number[codes] = np.arange(1, len(codes) + 1)
     names = [decided.reasons[code] for code in codes.tolist()]
-    if names[:1] == [""]:
-        names, offset = names[1:], 0
-    else:
-        offset = 1
     head = hub_pb2.DecisionBatch(batch_id=batch_id, epoch=epoch, config_version=version, reasons=names)
-    columns = encode_decisions(replace(decided, reason=numbers + offset))
+    columns = encode_decisions(replace(decided, reason=number[decided.reason]))
     return submessage(NAMES_BATCH, head.SerializeToString() + submessage(DECISIONS, columns))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from arbhub.columns import NO_VENUE, Decisions
-from arbhub.state import DENIED, FillRow, LedgerValues, Report, Snapshot
+from arbhub.state import DENIED, FillRow, Report
 from hub.rounds import Arrival
 
 
@@ -26,17 +26,24 @@ class Quantiles:
         return cls(*np.percentile(values, (50, 99, 100)).tolist()) if len(values) else cls()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class LastEdge:
-    """The latest opportunity of an instrument, as a row number of the decisions it came in."""
+    """The latest opportunity of an instrument. Values only: a row must not keep its batch alive."""
 
-    decisions: Decisions
-    row: int
+    buy_venue: int
+    sell_venue: int
+    gross_edge_bps: float
+    net_edge_bps: float
+    reason: str
+    """Empty: approved."""
+
+
+EDGES_A_BATCH = 16  # of a longer batch only the last ones are worth the time to a person who watches
 
 
 @dataclass(slots=True)
 class Statistics:
-    """Counts since the hub began; latencies and fills only of late."""
+    """Counts since the hub began; latencies, fills and edges only of late."""
 
     ticks: int = 0
     approved: int = 0
@@ -47,28 +54,30 @@ class Statistics:
     decision_ms: deque[float] = field(default_factory=lambda: deque(maxlen=4096))
     last_fills: deque[FillRow] = field(default_factory=lambda: deque(maxlen=8))
     edges: dict[int, LastEdge] = field(default_factory=dict)
-    ledger: LedgerValues = field(default_factory=LedgerValues)
+    """By instrument, the latest last."""
 
-    def decided(self, d: Decisions, took_ms: float, *, binding: bool) -> None:
+    def decided(self, d: Decisions, took_ms: float) -> None:
         """A round's decisions."""
-        if not binding:
-            return
         self.ticks += len(d)
         self.decision_ms.append(took_ms)
-        self.approved += int(d.approved.sum())
-        codes, counts = np.unique(d.reason[~d.approved], return_counts=True)
-        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
-            self.rejected[d.reasons[code]] += count
-        for row in np.nonzero(d.buy_venue != NO_VENUE)[0].tolist():
-            self.edges[int(d.instrument[row])] = LastEdge(d, row)
-
-    def snapshot(self, snapshot: Snapshot) -> None:
-        """The ledger at a connection."""
-        self.ledger = snapshot.values
+        counts = np.bincount(d.reason, minlength=1)
+        self.approved += int(counts[0])
+        for code in np.nonzero(counts)[0].tolist():
+            if code:
+                self.rejected[d.reasons[code]] += int(counts[code])
+        for row in np.nonzero(d.buy_venue != NO_VENUE)[0][-EDGES_A_BATCH:].tolist():
+            instrument = int(d.instrument[row])
+            self.edges.pop(instrument, None)
+            self.edges[instrument] = LastEdge(
+                int(d.buy_venue[row]),
+                int(d.sell_venue[row]),
+                float(d.gross_edge_bps[row]),
+                float(d.net_edge_bps[row]),
+                d.reasons[d.reason[row]],
+            )
 
     def report(self, report: Report) -> None:
         """A report from the executor."""
-        self.ledger = self.ledger.merged(report.values)
         self.fills += len(report.fills)
         self.last_fills.extend(report.fills)
         if report.kind == DENIED:

@@ -1,17 +1,26 @@
-"""The hub's state as a Status message, for the demo's table and whoever else watches."""
+"""The hub's state as a Status message, for the demo's table and whoever else watches.
+
+It is made between rounds, so it is kept short: where there are many instruments, the latest edges only, and the
+books of none.
+"""
 
 import time
+from itertools import islice
 
-from arbhub.state import FillRow
+from arbhub.state import FillRow, LedgerValues
 from arbhub.v1 import hub_pb2
 from hub.hub import Hub
 from hub.seats import Seat
 from hub.statistics import LastEdge, Quantiles
 
+MAX_EDGES = 64
+MAX_BOOKS = 4096
+
 
 def status(hub: Hub) -> hub_pb2.Status:
     """Everything as of now."""
-    s = hub.statistics
+    s, snapshot = hub.statistics, hub.ledger()
+    ledger = snapshot.values if snapshot else LedgerValues()
     return hub_pb2.Status(
         epoch=hub.epoch,
         config_version=hub.version,
@@ -22,12 +31,12 @@ def status(hub: Hub) -> hub_pb2.Status:
         denied=dict(s.denied),
         engines=[_engine(seat) for seat in hub.seats],
         books=_books(hub),
-        edges=[_edge(hub, edge) for edge in s.edges.values()],
+        edges=[_edge(hub, *item) for item in islice(reversed(s.edges.items()), MAX_EDGES)],
         positions=[
             hub_pb2.PositionStatus(venue=venue, symbol=symbol, quantity=quantity)
-            for (venue, symbol), (quantity, _) in s.ledger.positions.items()
+            for (venue, symbol), (quantity, _) in ledger.positions.items()
         ],
-        pnl={asset: p.cumulative for asset, p in s.ledger.pnl.items()},
+        pnl={asset: p.cumulative for asset, p in ledger.pnl.items()},
         fills=s.fills,
         last_fills=[_fill(fill) for fill in s.last_fills],
         decision_latency=_latency(Quantiles.of(s.decision_ms)),
@@ -48,21 +57,23 @@ def _engine(seat: Seat) -> hub_pb2.EngineStatus:
 
 
 def _books(hub: Hub) -> list[hub_pb2.BookStatus]:
+    if len(hub.universe.venues) * len(hub.universe.symbols) > MAX_BOOKS:
+        return []
     return [
         hub_pb2.BookStatus(venue=venue, symbol=symbol, bid=bid, ask=ask, age_ms=age, usable=usable)
         for venue, symbol, bid, ask, age, usable in hub.books.tops(time.time_ns())
     ]
 
 
-def _edge(hub: Hub, edge: LastEdge) -> hub_pb2.EdgeStatus:
-    d, row, u = edge.decisions, edge.row, hub.universe
+def _edge(hub: Hub, instrument: int, edge: LastEdge) -> hub_pb2.EdgeStatus:
+    u = hub.universe
     return hub_pb2.EdgeStatus(
-        symbol=u.symbols[d.instrument[row]],
-        buy_venue=u.venues[d.buy_venue[row]],
-        sell_venue=u.venues[d.sell_venue[row]],
-        gross_edge_bps=d.gross_edge_bps[row],
-        net_edge_bps=d.net_edge_bps[row],
-        outcome=d.reasons[d.reason[row]] or "approved",
+        symbol=u.symbols[instrument],
+        buy_venue=u.venues[edge.buy_venue],
+        sell_venue=u.venues[edge.sell_venue],
+        gross_edge_bps=edge.gross_edge_bps,
+        net_edge_bps=edge.net_edge_bps,
+        outcome=edge.reason or "approved",
     )
 
 

@@ -1,26 +1,28 @@
 """The link to the executor: approved decisions (and in paper mode the ticks) out, state and reports in.
 
-Every connection begins with the executor's snapshot and a new epoch; before it nothing is approved. Decisions
-keep their place behind the ticks they follow and are never shed; ticks are, as a full queue of them only makes
-the paper books coarser.
+Every connection begins with the executor's snapshot and a new epoch; before it nothing is approved. Then it is
+given every book there is. Decisions keep their place behind the ticks they follow and are never shed; ticks are,
+as a full queue of them only makes the paper books coarser.
 """
 
 from collections.abc import Iterable
 from typing import Protocol
 
-from google.protobuf.message import DecodeError, Message
+import numpy as np
+from google.protobuf.message import DecodeError
 
 from arbhub.columns import Decisions, Ints, Ticks
-from arbhub.control import decode_report, decode_snapshot, encode_reference
+from arbhub.control import decode_report, decode_snapshot
 from arbhub.link import Link, LinkOptions
 from arbhub.queueing import Chunk, Shed, keys
-from arbhub.reference import Universe
 from arbhub.state import Report, Snapshot
 from arbhub.v1 import executor_pb2
 from arbhub.v1.engine_pb2 import Configuration
 from arbhub.wire import INT64, encode_decisions, encode_ticks, packed, submessage, varint
+from hub.references import References
 
 METHOD = "/arbhub.v1.Executor/Execute"
+REFERENCE = executor_pb2.ExecuteRequest.REFERENCE_FIELD_NUMBER
 BATCH = executor_pb2.ExecuteRequest.BATCH_FIELD_NUMBER
 SLICES = executor_pb2.ExecuteBatch.SLICES_FIELD_NUMBER
 SEQUENCE = executor_pb2.ExecuteSlice.TICK_SEQUENCE_FIELD_NUMBER
@@ -48,7 +50,8 @@ class TradeLink:
         self, address: str, configuration: tuple[str, bytes], listener: Listener, options: LinkOptions
     ) -> None:
         self._configuration, self._listener = configuration, listener
-        self._universe: Universe | None = None
+        self._references: References | None = None
+        self._batch_rows = options.max_batch_rows
         self.link: Link[tuple[Ints, Ticks]] = Link("executor", address, METHOD, self, options)
 
     @property
@@ -56,10 +59,17 @@ class TradeLink:
         """Whether a snapshot has come over a stream that stands."""
         return self.link.up
 
-    def reference(self, universe: Universe) -> None:
+    def reference(self, references: References) -> None:
         """Tell it now, and at each connection."""
-        self._universe = universe
-        self.link.control(_frame(reference=encode_reference(universe)))
+        self._references = references
+        if self.link.open:
+            self.link.control(submessage(REFERENCE, references.encoded()))
+
+    def books(self, sequence: int, ticks: Ticks) -> None:
+        """Every book there is, as ticks of this sequence that are never shed: a connection begins with them."""
+        for start in range(0, len(ticks), self._batch_rows):
+            part = ticks.slice(start, start + self._batch_rows)
+            self.link.control(submessage(BATCH, _slice(np.full(len(part), sequence), part)))
 
     def ticks(self, sequence: Ints, ticks: Ticks) -> None:
         """Ticks in order, for the paper books."""
@@ -75,8 +85,9 @@ class TradeLink:
     def greeting(self) -> Iterable[bytes]:
         """Configuration and reference data; the executor answers with a snapshot."""
         version, settings = self._configuration
-        yield _frame(configuration=Configuration(version=version, settings_json=settings))
-        yield _frame(reference=encode_reference(self._universe or Universe()))
+        configuration = Configuration(version=version, settings_json=settings)
+        yield executor_pb2.ExecuteRequest(configuration=configuration).SerializeToString()
+        yield submessage(REFERENCE, self._references.encoded() if self._references else b"")
 
     def encode(self, batch_id: int, chunks: list[Chunk[tuple[Ints, Ticks]]]) -> bytes:
         """One slice of ticks a chunk."""
@@ -85,8 +96,7 @@ class TradeLink:
             sequence, ticks = chunk.payload
             if chunk.rows is not None:
                 sequence, ticks = sequence[chunk.rows], ticks.take(chunk.rows)
-            body = packed(SEQUENCE, sequence, INT64) + submessage(TICKS, encode_ticks(ticks))
-            slices.append(submessage(SLICES, body))
+            slices.append(_slice(sequence, ticks))
         return submessage(BATCH, b"\x08" + varint(batch_id) + b"".join(slices))
 
     def wanted(self, _: tuple[Ints, Ticks]) -> bool:
@@ -94,23 +104,25 @@ class TradeLink:
         return True
 
     def received(self, message: bytes) -> None:
-        """A snapshot, a report or an acknowledgement; whatever is none of them ends the stream."""
+        """A snapshot first, then reports and acknowledgements; whatever is none of them ends the stream."""
         reply = executor_pb2.ExecuteReply.FromString(message)
         kind = reply.WhichOneof("frame")
+        if kind is None or (kind == "snapshot") == self.link.up:
+            raise DecodeError(f"from an executor a snapshot comes first and once, not {kind or 'an unknown frame'}")
         if kind == "report":
             self._listener.reported(decode_report(reply.report))
         elif kind == "ack":
             self.link.answered(reply.ack.batch_id)
-        elif kind == "snapshot":
-            self.link.ready()
-            self._listener.connected(decode_snapshot(reply.snapshot))
         else:
-            raise DecodeError("an executor's frame is neither snapshot, report nor acknowledgement")
+            snapshot = decode_snapshot(reply.snapshot)
+            self.link.ready()
+            self._listener.connected(snapshot)
 
     def down(self, _: list[Shed[tuple[Ints, Ticks]]]) -> None:
         """Ticks that were lost need no answer: they were decided long ago."""
         self._listener.disconnected()
 
 
-def _frame(**frame: Message) -> bytes:
-    return executor_pb2.ExecuteRequest(**frame).SerializeToString()  # type: ignore[arg-type]  # one of its frames
+def _slice(sequence: Ints, ticks: Ticks) -> bytes:
+    body = packed(SEQUENCE, sequence, INT64) + submessage(TICKS, encode_ticks(ticks))
+    return submessage(SLICES, body)

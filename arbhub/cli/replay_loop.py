@@ -84,7 +84,7 @@ class Replay:
             "denied": dict(t.denied),
             "fills": t.fills,
             "pnl": t.pnl,
-            "unhedged": t.unhedged,
+            "unhedged": sum(quantity != 0 for quantity in t.unhedged.values()),
             "skipped_lines": self._skipped.count if self._skipped else 0,
             "config_version": self._settings.version(),
             "wall_s": self._wall_s,
@@ -164,7 +164,7 @@ class Tally:
         self.net_edges_bps: list[float] = []
         self.quantities: list[float] = []
         self.pnl: dict[str, float] = {}
-        self.unhedged = 0
+        self.unhedged: dict[int, float] = {}
 
     def decided(self, d: Decisions) -> None:
         """Count a batch of decisions."""
@@ -180,7 +180,7 @@ class Tally:
     def reported(self, report: Report) -> None:
         """Count what became of an approved decision."""
         self.fills += len(report.fills)
-        self.unhedged += report.unhedged != 0
+        self.unhedged[report.sequence] = report.unhedged
         if report.kind == DENIED:
             self.denied[report.reason] += 1
         self.pnl |= {asset: pnl.cumulative for asset, pnl in report.values.pnl.items()}

@@ -45,8 +45,7 @@ class ExecutorSettings(Section):
     balances: Mapping[str, Mapping[str, Amount]] = {}
     """A table a venue, asset = amount. Empty: unlimited. A venue or asset not named beside others has nothing."""
     flatten_attempts: Count = 10
-    """How often what a partial leg left open is traded back before it stays a position."""
-    flatten_retry_ms: Annotated[float, Field(gt=0, le=DAY_MS)] = 100.0
+    """How often what a partial leg left open is traded back, each time at a new book, before it stays a position."""
 
 
 class ListingSettings(Section):

@@ -1,7 +1,6 @@
 """`arbhub replay` as a user runs it: the worked example, and results that no cut of the stream changes."""
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -10,14 +9,14 @@ from pathlib import Path
 import orjson
 import pytest
 import pytest_asyncio
+from recordings import MARKETDATA
 from reference.model import ModelSettings, decide
 from reference.streams import dense_capture, read_capture, write_capture
 
 from arbhub.cli.demo import free_ports
 from arbhub.cli.processes import Household, Service
 
-SHARED = Path(os.environ.get("ARBHUB_SHARED", Path(__file__).parents[2].parent / "shared"))
-WORKED_EXAMPLE = SHARED / "marketdata" / "btcbrl-two-venues.jsonl.gz"
+WORKED_EXAMPLE = MARKETDATA / "btcbrl-two-venues.jsonl.gz"
 NAMES = ("spread", "fee", "liquidity", "risk")
 TIGHT = (
     "risk.max_notional_per_order=40000",

@@ -5,17 +5,30 @@ The tests share one running arbhub and leave it whole; each kills something and 
 
 import sqlite3
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from decimal import Decimal
 
 import grpc
 import pytest
-from e2e.running import RunningArbhub
+import pytest_asyncio
+from running_arbhub import RunningArbhub
 
 from arbhub.v1 import hub_pb2, hub_pb2_grpc
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ENOUGH = 20  # decisions that are to be seen before something is believed
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def arbhub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningArbhub]:
+    """Everything running, ended afterwards."""
+    running = RunningArbhub(tmp_path_factory.mktemp("arbhub"))
+    try:
+        await running.start()
+        yield running
+    finally:
+        await running.household.end()
 
 
 def opportunities(status: hub_pb2.Status) -> int:
@@ -81,7 +94,8 @@ async def test_a_killed_feed_is_started_again(arbhub: RunningArbhub) -> None:
     await arbhub.kill("feed")
     silent = await arbhub.until(lambda s: all(not b.usable for b in s.books), "stale books")
     await arbhub.start("feed")
-    await arbhub.until(lambda s: s.approved > silent.approved and all(b.usable for b in s.books), "approvals")
+    again = await arbhub.until(lambda s: s.approved > silent.approved and all(b.usable for b in s.books), "approvals")
+    assert again.ticks > silent.ticks
 
 
 async def test_a_restarted_hub_goes_on_with_a_new_epoch(arbhub: RunningArbhub) -> None:
@@ -110,3 +124,21 @@ async def test_evaluate_judges_without_a_trace(arbhub: RunningArbhub) -> None:
     assert "venue" in str(refused.value.details())
     status = await arbhub.until(lambda _: True, "any state")
     assert all(b.bid > 100 for b in status.books)
+
+
+async def test_a_silent_venue_takes_no_part_until_it_speaks_again(arbhub: RunningArbhub) -> None:
+    """A venue whose stream falls silent is no leg of any decision; when it speaks again it is."""
+    await arbhub.until(lambda s: all(b.usable for b in s.books) and s.executor_up, "usable books")
+    await arbhub.fault("EX1", "silence")
+    silent = await arbhub.until(lambda s: not any(b.usable for b in s.books if b.venue == "EX1"), "EX1 unusable")
+    seen = 0
+    async for status in arbhub.states():
+        assert not any("EX1" in (e.buy_venue, e.sell_venue) for e in status.edges if status.ticks > silent.ticks + 6)
+        seen = status.ticks - silent.ticks
+        if seen > ENOUGH:
+            break
+    assert seen > ENOUGH
+    await arbhub.fault("EX1", "resume")
+    await arbhub.until(
+        lambda s: any("EX1" in (e.buy_venue, e.sell_venue) for e in s.edges), "an edge with EX1 as a leg"
+    )

@@ -45,7 +45,7 @@ class Decision(NamedTuple):
     sell_bid: float = 103.0
 
 
-def market(taker_bps: float | None = 10.0, venues: Sequence[str] = ("A", "B"), **listing: float) -> Universe:
+def market(taker_bps: float | None = 10.0, venues: Sequence[str] = ("A", "B"), **listing: Any) -> Universe:
     """Venues that all list BTC/USD and ETH/USD alike."""
     universe = Universe()
     listings = [

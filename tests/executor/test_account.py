@@ -62,9 +62,9 @@ def test_days_only_go_forward() -> None:
     """A later day starts at zero; a fill of an earlier one counts for the day that is."""
     result = realise(Result(), D(3), 1)
     result = realise(result, D(4), 2)
-    assert (result.day, result.realised_day, result.cumulative) == (2, 4, 7)
+    assert (result.day, result.realised_day, result.cumulative) == (2, D(4), D(7))
     result = realise(result, D(1), 1)
-    assert (result.day, result.realised_day, result.cumulative) == (2, 5, 8)
+    assert (result.day, result.realised_day, result.cumulative) == (2, D(5), D(8))
 
 
 def test_balances_are_the_start_and_what_fills_did() -> None:

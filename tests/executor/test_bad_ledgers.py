@@ -37,7 +37,7 @@ def places(tmp_path: Path) -> Path:
         ),
         ("sqlite:///{}/newer.db", "ledger sqlite:///{}/newer.db: was not written by this version of arbhub (*9999*)"),
         ("sqlite:////proc/ledger.db", "ledger sqlite:////proc/ledger.db: unable to open database file"),
-        ("sqlite:///file:{}/good.db?mode=ro&uri=true", "ledger sqlite:///file:*: attempt to write a readonly database"),
+        ("sqlite:///file:{}/good.db?mode=ro&uri=true", "ledger sqlite:///file*: attempt to write a readonly database"),
         ("ledger.db", "ledger_url 'ledger.db' is no database URL: allowed are *"),
         ("", "ledger_url '' is no database URL: allowed are *"),
         ("redis://here", "ledger_url: databases of the kind 'redis' are not supported, allowed are *"),

@@ -61,16 +61,18 @@ def test_a_short_residual_is_bought_back() -> None:
 
 
 def test_trading_back_is_tried_so_often_and_then_the_position_stays() -> None:
-    """On a silent venue every attempt fails at its own time, and the residual stays with the report."""
-    fed = FedDesk(flatten_attempts=3, flatten_retry_ms=80.0)
+    """While a venue's book is too thin, each new book is tried once, and then the residual stays with the report."""
+    fed = FedDesk(flatten_attempts=3)
+    thin = [(99.0, 0.25)]
     fed.step([A, B], [Decision(1, 0, sell_limit=103.5)])
-    fed.step([Tick(60, "A", [], [])])
+    fed.step([Tick(60, "A", [], []), Tick(110, "A", [], []), Tick(130, "A", thin, A.asks)])
+    fed.step([Tick(190, "A", [], []), Tick(210, "A", thin, A.asks), Tick(300, "A", thin, A.asks)])
     fed.finish()
     assert [(r.kind, r.effective_ns // MS, r.unhedged, len(r.fills)) for r in fed.reports] == [
         (EXECUTED, 50, 1.0, 1),
         (FLATTENED, 100, 1.0, 0),
-        (FLATTENED, 180, 1.0, 0),
-        (FLATTENED, 260, 1.0, 0),
+        (FLATTENED, 180, 0.75, 1),
+        (FLATTENED, 260, 0.5, 1),
     ]
     assert fed.reports[-1].values.activity[SYMBOL] == (0, 0)
     assert fed.desk.next_due_ns is None
@@ -78,14 +80,14 @@ def test_trading_back_is_tried_so_often_and_then_the_position_stays() -> None:
 
 def test_without_latency_fills_come_at_once_and_end() -> None:
     """Latency 0 fills in the decision's own step, and failing to trade back does not go round for ever."""
-    fed = FedDesk(latency_ms=0.0, flatten_attempts=3, flatten_retry_ms=1e-9)
+    fed = FedDesk(latency_ms=0.0, flatten_attempts=3)
     fed.step([A._replace(bids=[(99.0, 0.1)]), B], [Decision(1, 0, sell_limit=103.5)])
     assert [(r.kind, r.effective_ns, r.unhedged) for r in fed.reports] == [
         (EXECUTED, 0, 1.0),
         (FLATTENED, 0, 0.9),
     ]
-    assert fed.finish()[-1].effective_ns == 2
-    assert [(r.kind, r.unhedged) for r in fed.reports[2:]] == [(FLATTENED, 0.9)] * 2
+    assert fed.finish() == []
+    assert fed.reports[-1].values.activity[SYMBOL] == (1, 0)
 
 
 def test_the_end_of_a_capture_completes_everything() -> None:
@@ -196,6 +198,30 @@ def test_a_buy_is_bounded_by_the_money_there_is() -> None:
     free = [r.values.balances.get(("B", "USD")) for r in fed.reports if r.values.balances]
     assert min(amount for amount in free if amount is not None) >= 0
     assert fed.reports[-1].unhedged < 0
+
+
+def test_decisions_ahead_of_their_ticks_wait_and_keep_their_order() -> None:
+    """Each is gated after its own tick, in order of sequence, however they came."""
+    fed = FedDesk(risk=RiskSettings(max_open_per_instrument=1.0))
+    fed.step([], [Decision(2, 5)])
+    fed.step([], [Decision(1, 0)])
+    assert fed.step([A, B]) == []
+    assert [(r.sequence, r.reason) for r in fed.step([A._replace(ms=5)])] == [(2, "MAX_OPEN_PER_INSTRUMENT")]
+    assert [r.sequence for r in fed.finish()] == [1]
+
+
+def test_reports_carry_the_orders_of_the_last_second_only() -> None:
+    """Orders a second old and older are left out; of decisions, the last one executed counts."""
+    fed = FedDesk()
+    fed.step([A, B], [Decision(1, 0)])
+    fed.step([A._replace(ms=949), B._replace(ms=950, bids=[(103.0, 3.0)])], [Decision(3, 950)])
+    fed.step([B._replace(ms=951, bids=[(103.0, 4.0)])], [Decision(4, 951)])
+    fed.finish()
+    times = [[ts_ns // MS for ts_ns in r.values.order_ts_ns] for r in fed.reports if r.kind == EXECUTED]
+    assert times[0] == [0, 0]
+    assert 0 not in times[1]
+    assert times[1][:2] == [950, 950]
+    assert [r.values.activity[SYMBOL][1] // MS for r in fed.reports if r.kind == EXECUTED] == [0, 950, 951]
 
 
 def test_limits_use_up_and_release() -> None:

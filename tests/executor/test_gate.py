@@ -38,7 +38,7 @@ def gate(
     values: LedgerValues | None = None,
     unlimited: bool = True,
     mode: str = "paper",
-    listing: dict[str, float] | None = None,
+    listing: dict[str, Any] | None = None,
     taker_bps: float | None = 10.0,
     **limits: Any,
 ) -> Gate:
@@ -175,15 +175,30 @@ def test_decisions_in_flight_count(limits: dict[str, Any], reason: str) -> None:
     assert isinstance(g.admit(approved(sequence=10, ts_ns=later, expires_ns=later), 0), Admission)
 
 
+def test_exposure_counts_what_was_never_traded_yet() -> None:
+    """Reservations weigh at their best prices where there is no last fill, on other instruments too."""
+    other = approved(sequence=8, symbol="ETH/USD")
+    tight, enough = gate(max_exposure=405.9), gate(max_exposure=406.0)
+    assert isinstance(tight.admit(approved(), 0), Admission)
+    assert tight.admit(other, 0) == Denial("MAX_EXPOSURE")
+    assert isinstance(enough.admit(approved(), 0), Admission)
+    assert isinstance(enough.admit(other, 0), Admission)
+
+
 def test_growing_reference_data_keeps_what_is_reserved() -> None:
     """More venues and instruments change neither reservations nor decisions in flight."""
-    universe = market()
-    g = Gate("paper", RiskSettings(max_open_per_instrument=1.0, max_position=1.5))
-    g.open(universe, taker_table(universe, {}, {}), Snapshot(1, True, LedgerValues(trading_state=ACTIVE)), [])
-    g.admit(approved(), 0)
-    universe.merge(market(venues="ABC").data())
-    g.reference(taker_table(universe, {}, {}))
-    assert g.admit(approved(sequence=8), 0) == Denial("MAX_OPEN_PER_INSTRUMENT")
+    cases: list[tuple[RiskSettings, str]] = [
+        (RiskSettings(max_open_per_instrument=1.0), "MAX_OPEN_PER_INSTRUMENT"),
+        (RiskSettings(max_position=1.5), "MAX_POSITION"),
+    ]
+    for limits, reason in cases:
+        universe, g = market(), Gate("paper", limits)
+        values = LedgerValues(trading_state=ACTIVE, activity={SYMBOL: (0, 0)}, positions={("A", SYMBOL): (0.0, 9.0)})
+        g.open(universe, taker_table(universe, {}, {}), Snapshot(1, True, values), [])
+        assert isinstance(g.admit(approved(), 0), Admission)
+        universe.merge(market(venues="ABC").data())
+        g.reference(taker_table(universe, {}, {}))
+        assert g.admit(approved(sequence=8), 0) == Denial(reason)
 
 
 def test_the_order_rate_counts_orders_that_trade_back() -> None:

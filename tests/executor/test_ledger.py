@@ -6,11 +6,12 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from executor_probes import CHEAP, MS, SYMBOL, A, B, Decision, FedDesk, Tick
+from executor_probes import CHEAP, MS, SYMBOL, A, B, Decision, FedDesk, Tick, market
 from sqlalchemy import Engine, create_engine, event, insert, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
@@ -27,11 +28,7 @@ BALANCES = {"A": {"USD": 5000.0}, "B": {"BTC": 9.0}}
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server of our own; without its programs or driver the test is skipped, but never in CI."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    try:
-        import psycopg  # noqa: F401
-    except ImportError:
-        programs = []
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) if find_spec("psycopg") else []
     if not programs:
         assert "CI" not in os.environ, "CI must have PostgreSQL's server programs and psycopg"
         pytest.skip("PostgreSQL's server programs or psycopg are not installed")
@@ -45,12 +42,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         data.mkdir(mode=0o755)
         shutil.chown(data, "nobody", "nogroup")
     server = programs[-1].parent
-    subprocess.run(
-        [*user, server / "initdb", "-D", data / "db", "-A", "trust", "-U", "arbhub"], check=True, capture_output=True
-    )
+    make = [*user, str(server / "initdb"), "-D", str(data / "db"), "-A", "trust", "-U", "arbhub"]
+    subprocess.run(make, check=True, capture_output=True)
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
-    control = [*user, server / "pg_ctl", "-D", data / "db"]
-    subprocess.run([*control, "-w", "-l", data / "log", "-o", options, "start"], check=True, capture_output=True)
+    control = [*user, str(server / "pg_ctl"), "-D", str(data / "db")]
+    start = [*control, "-w", "-l", str(data / "log"), "-o", options, "start"]
+    subprocess.run(start, check=True, capture_output=True)
     try:
         yield f"postgresql://arbhub@127.0.0.1:{port}/postgres"
     finally:
@@ -149,6 +146,34 @@ def test_a_half_executed_decision_is_traded_back_once_its_book_is_there(url: str
     engine.dispose()
 
 
+def test_what_cannot_be_traded_back_after_a_crash_stays_a_position(url: str) -> None:
+    """Below the lot that is known now the decision ends; where no fee is known it waits."""
+    engine = open_ledger(url)
+    first = FedDesk(journal=SqlLedger(engine))
+    first.step([A, B], [Decision(1, 0, sell_limit=103.5)])
+    first.step([Tick(60, "A", [], [])])
+    waiting = FedDesk(market(taker_bps=None), SqlLedger(engine))
+    waiting.step([Tick(1000, "A", CHEAP, [(100.0, 1.0)])])
+    assert waiting.finish() == []
+    assert rows(engine, tables.decisions.c.status) == [("open",)]
+    ended = FedDesk(market(lot_size=2.0), SqlLedger(engine))
+    ended.step([Tick(1000, "A", CHEAP, [(100.0, 1.0)])])
+    assert ended.finish() == []
+    assert rows(engine, tables.decisions.c.status, tables.decisions.c.unhedged) == [("done", Decimal(1))]
+    assert ended.open().values.activity == {SYMBOL: (0, 0)}
+    engine.dispose()
+
+
+def test_an_epoch_that_cannot_be_taken_is_an_error(url: str) -> None:
+    """Without its row a ledger gives no epoch, and says what the database said."""
+    engine = open_ledger(url)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE trading RENAME TO gone"))
+    with pytest.raises(LedgerUnavailableError, match="trading"):
+        FedDesk(journal=SqlLedger(engine))
+    engine.dispose()
+
+
 def test_an_order_is_committed_before_the_venue_sees_it(url: str) -> None:
     """Within one step too, fills come in a later transaction than their orders."""
     engine = open_ledger(url)
@@ -182,6 +207,16 @@ def test_the_newest_epoch_wins(url: str) -> None:
         second.finish()
     assert first.step([Tick(500, "A", *A[2:4]), Tick(500, "B", *B[2:4])], [Decision(1, 500)]) == []
     assert [r.kind for r in first.finish()] == [EXECUTED]
+
+
+def test_a_new_epoch_sees_what_another_executor_wrote(url: str) -> None:
+    """An executor whose hub connects again loads the ledger if anybody else has held it since."""
+    if url == "sqlite://":
+        pytest.skip("a database in memory has one executor")
+    first, second = (FedDesk(journal=SqlLedger(open_ledger(url))) for _ in range(2))
+    trade(second)
+    snapshot = first.open()
+    assert (snapshot.epoch, len(snapshot.values.positions)) == (3, 2)
 
 
 def test_a_decision_is_executed_once_whatever_the_desk_says(url: str) -> None:

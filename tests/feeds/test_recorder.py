@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import structlog
 from feed_probes import RememberingSink
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recordings import MARKETDATA
 
 from arbhub.reference import Listing, ReferenceData
 from arbhub.settings.feed import FeedSettings, RecordSettings
@@ -209,8 +209,7 @@ async def test_source_replays_and_records(tmp_path: Path) -> None:
     assert [(entry["updates"], entry["skipped"]) for entry in logs] == [(2, 1)]
 
 
-SHARED = Path(os.environ.get("ARBHUB_SHARED", Path(__file__).parents[3] / "shared")) / "marketdata"
-RECORDED = SHARED / "btcbrl-two-venues.jsonl.gz"
+RECORDED = MARKETDATA / "btcbrl-two-venues.jsonl.gz"
 
 
 @pytest.mark.skipif(not RECORDED.exists(), reason=f"no recorded market data at {RECORDED}")

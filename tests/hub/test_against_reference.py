@@ -53,18 +53,21 @@ def expect_same(actual: Sequence[Decision], expected: Sequence[Decision]) -> Non
         assert mine.keys() == models.keys()
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(STREAMS, nasty_settings(), CUTS)
 def test_nasty_streams(ticks: list[Tick], model_settings: ModelSettings, sizes: list[int]) -> None:
     """Good, bad, broken and extreme books in any batches: every field as the model has it."""
     expect_same(decided(ticks, model_settings, sizes), decide(ticks, model_settings))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_dense_captures(seed: int) -> None:
-    """Dense streams with many edges, in batches of one size and of all sizes: every field as the model has it."""
-    ticks = dense_capture(seed, 1500)
-    model_settings = ModelSettings(taker_bps=dict.fromkeys(("EX1", "EX2", "EX3"), 2.0), min_edge_age_ms=0.5)
+@pytest.mark.parametrize(("seed", "levels", "max_notional"), [(0, 6, 5_000.0), (1, 25, 40_000.0), (2, 25, 1e9)])
+def test_dense_captures(seed: int, levels: int, max_notional: float) -> None:
+    """Dense streams with many edges, shallow and deep, in batches of one size and of all sizes."""
+    ticks = dense_capture(seed, 1500, levels=levels)
+    fees = dict.fromkeys(("EX1", "EX2", "EX3"), 2.0)
+    model_settings = ModelSettings(
+        taker_bps=fees, min_edge_age_ms=0.5, max_notional=max_notional, min_net_edge_bps=-1e3
+    )
     expected = decide(ticks, model_settings)
     chance = random.Random(seed)
     for sizes in ([1], [7], [1000], [chance.randint(1, 300) for _ in range(20)]):

@@ -1,11 +1,13 @@
 """The bounded queue of a link: what goes when it is full, and that nothing is lost or told twice."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbhub.queueing import Chunk, LinkQueue, Shed, keys
+from arbhub.queueing import Chunk, LinkQueue, keys
 
 Row = tuple[str, int]
 """A payload's name and the number of one of its rows."""
@@ -105,26 +107,30 @@ class Watched:
         self.queue: LinkQueue[str] = LinkQueue(max_rows)
         self.max_rows, self.pushed = max_rows, 0
         self.items: list[tuple[Row, int] | bytes] = []  # a row with its key, or a control frame
-        self.gone: list[Row] = []
-        self.rows_pushed: list[Row] = []
+        self.told: list[Row] = []  # popped, or reported as shed
+        self.rows: list[Row] = []  # all that were ever pushed
 
     def push(self, key: list[int]) -> None:
         """What is shed has to be the oldest superseded rows and, only if these are too few, the oldest others."""
         name, self.pushed = str(self.pushed), self.pushed + 1
         new = [((name, number), k) for number, k in enumerate(key)]
         self.items += new
-        self.rows_pushed += [row for row, _ in new]
+        self.rows += [row for row, _ in new]
         waiting = [item for item in self.items if isinstance(item, tuple)]
-        shed = self.tell(self.queue.push(name, np.array(key, np.int64)))
+        shed = [
+            (gone.payload, number)
+            for gone in self.queue.push(name, np.array(key, np.int64))
+            for number in gone.rows.tolist()
+        ]
         newest = {k: row for row, k in waiting}
         superseded = [row for row, k in waiting if newest[k] != row]
         others = [row for row, k in waiting if newest[k] == row]
-        expected = superseded[: len(shed)]
-        expected += others[: len(shed) - len(expected)]
-        assert sorted(shed) == sorted(expected)
+        of_others = max(0, len(shed) - len(superseded))
+        assert sorted(shed) == sorted(superseded[: len(shed)] + others[:of_others])
         assert bool(shed) == (len(waiting) > self.max_rows)
-        if set(shed) & set(others):
-            assert len(waiting) - len(superseded) > self.max_rows or not set(superseded) - set(shed)
+        assert len(shed) <= max(0, len(waiting) - self.max_rows) + self.max_rows // 16
+        self.told += shed
+        self.items = [item for item in self.items if isinstance(item, bytes) or item[0] not in shed]
 
     def control(self) -> None:
         """Queue a frame of its own."""
@@ -132,46 +138,42 @@ class Watched:
         self.items.append(frame := str(self.pushed).encode())
         self.queue.push_control(frame)
 
-    def pop(self, max_rows: int, *, want_all: bool) -> None:
-        """What leaves, or is dropped as unwanted, has to be the head of the list."""
-        chunks = self.queue.pop(max_rows, lambda payload: want_all or int(payload) % 2 == 0)
-        assert all(len(chunk) for chunk in chunks)
-        assert len(chunks) <= 1 or sum(len(chunk) for chunk in chunks) <= max_rows
+    def pop(self, max_rows: int) -> None:
+        """What leaves has to be the head of the list, up to a control frame."""
+        chunks = self.queue.pop(max_rows)
         left = [(chunk.payload, number) for chunk in chunks for number in chunk.kept().tolist()]
-        while self.items and isinstance(head := self.items[0], tuple):
-            if left and head[0] == left[0]:
-                left.pop(0)
-            elif left and not want_all and int(head[0][0]) % 2:
-                pass  # nobody wants it
-            elif not self.queue.rows or want_all or head[0] in self.waiting():
-                break
-            self.gone.append(head[0])
-            self.items.pop(0)
-        assert left == []
-
-    def waiting(self) -> list[Row]:
-        """The rows in the queue, by its own account."""
-        return [(c.payload, n) for c in self.queue._items if isinstance(c, Chunk) for n in c.kept().tolist()]
+        head = self.items[: len(left)]
+        assert [item[0] for item in head if isinstance(item, tuple)] == left
+        assert len(chunks) <= 1 or len(left) <= max_rows
+        assert left or not self.items or isinstance(self.items[0], bytes)
+        del self.items[: len(left)]
+        self.told += left
 
     def pop_controls(self) -> None:
         """The frames at the head of the list, all of them."""
-        expected = []
-        while self.items and isinstance(head := self.items[0], bytes):
-            expected.append(head)
-            self.items.pop(0)
+        expected = list(itertools.takewhile(lambda item: isinstance(item, bytes), self.items))
         assert self.queue.pop_controls() == expected
-
-    def tell(self, shed: list[Shed[str]]) -> list[Row]:
-        """Take rows that were given up off the list."""
-        rows = [(gone.payload, number) for gone in shed for number in gone.rows.tolist()]
-        self.gone += rows
-        self.items = [i for i in self.items if isinstance(i, bytes) or i[0] not in rows]
-        return rows
+        del self.items[: len(expected)]
 
 
 STEPS = st.one_of(
     st.tuples(st.just("push"), st.lists(st.integers(0, 4), max_size=8)),
+    st.tuples(st.just("push"), st.lists(st.integers(0, 99), max_size=8)),
     st.tuples(st.just("control"), st.none()),
     st.tuples(st.just("pop"), st.integers(1, 8)),
     st.tuples(st.just("pop_controls"), st.none()),
 )
+
+
+@given(st.lists(STEPS, max_size=40), st.sampled_from((1, 3, 20, 40)))
+def test_whatever_happens(steps: list[tuple[str, object]], max_rows: int) -> None:
+    """The bound holds, order holds, frames stay, and every row is popped or reported as shed exactly once."""
+    watched = Watched(max_rows)
+    for step, argument in steps:
+        getattr(watched, step)(*([] if argument is None else [argument]))
+        assert watched.queue.rows == sum(isinstance(item, tuple) for item in watched.items) <= max_rows
+    while watched.items:
+        watched.pop_controls()
+        watched.pop(8)
+    assert sorted(watched.told) == sorted(watched.rows)
+    assert (watched.queue.rows, len(watched.queue)) == (0, 0)

@@ -29,6 +29,7 @@ from arbhub.wire import (
     varint,
 )
 
+
 def ints(n: int, low: int = -(2**63), high: int = 2**63 - 1) -> st.SearchStrategy[Ints]:
     """A column of n integers."""
     return st.lists(st.integers(low, high), min_size=n, max_size=n).map(lambda c: np.array(c, np.int64))
@@ -54,21 +55,15 @@ def sides(draw: st.DrawFn, n: int) -> Side:
 @st.composite
 def tick_sets(draw: st.DrawFn, n: int) -> Ticks:
     """n ticks of any figures."""
-    return Ticks(
-        draw(ints(n)), draw(ids(n)), draw(ids(n)), draw(sides(n)), draw(sides(n)), draw(ints(n))
-    )
+    return Ticks(draw(ints(n)), draw(ids(n)), draw(ids(n)), draw(sides(n)), draw(sides(n)), draw(ints(n)))
 
 
 @st.composite
 def opportunity_sets(draw: st.DrawFn, n: int) -> Opportunities:
     """n opportunities of any figures, with depth."""
-    return Opportunities(
-        *[draw(ints(n)) for _ in range(2)],
-        *[draw(ids(n)) for _ in range(4)],
-        *[draw(floats(n)) for _ in range(4)],
-        *[draw(ints(n)) for _ in range(3)],
-        depth=Depth(draw(sides(n)), draw(sides(n))),
-    )  # type: ignore[misc]  # 13 columns and the depth
+    columns: list[Any] = [draw(kind(n)) for kind in (ints, ints, *(ids,) * 4, *(floats,) * 4, *(ints,) * 3)]
+    columns.append(Depth(draw(sides(n)), draw(sides(n))))
+    return Opportunities(*columns)
 
 
 @st.composite
@@ -80,12 +75,10 @@ def verdict_sets(draw: st.DrawFn, n: int) -> Verdicts:
 @st.composite
 def decision_sets(draw: st.DrawFn, n: int) -> Decisions:
     """n decisions of any figures."""
-    approved = draw(ints(n, 0, 1)).astype(np.bool_)
-    head, legs = [draw(ints(n)) for _ in range(2)], [draw(ids(n)) for _ in range(3)]
-    figures = [draw(floats(n)) for _ in range(7)]
-    return Decisions(
-        *head, draw(ids(n)), approved, *legs, *figures, draw(ints(n)), draw(floats(n)), draw(floats(n))
-    )  # type: ignore[call-arg]  # 17 columns, the reasons have a default
+    kinds = (ints, ints, ids, ids, ids, ids, ids, *(floats,) * 7, ints, floats, floats)
+    columns: list[Any] = [draw(kind(n)) for kind in kinds]
+    columns[3] = columns[3] % 2 == 1  # approved
+    return Decisions(*columns)
 
 
 def bits(columns: object) -> list[object]:
@@ -170,7 +163,8 @@ def test_joined_bytes_are_joined_batches(
     verdicts = decode_verdicts(VerdictColumns.FromString(encode_verdicts(v1) + encode_verdicts(v2)))
     both = [joined(getattr(v1, name), getattr(v2, name)) for name in v1.__dataclass_fields__]
     assert bits(verdicts) == bits(Verdicts(*both))  # type: ignore[arg-type]  # whatever each column is
-    assert o1.depth and o2.depth
+    assert o1.depth is not None
+    assert o2.depth is not None
     opportunities = decode_opportunities(
         OpportunityColumns.FromString(encode_opportunities(o1) + encode_opportunities(o2)),
         DepthColumns.FromString(encode_depth(o1.depth) + encode_depth(o2.depth)),
@@ -179,33 +173,18 @@ def test_joined_bytes_are_joined_batches(
     assert bits(opportunities.take(np.array([2]))) == bits(o2)
 
 
-def _ticks(m: Message) -> object:
-    return decode_ticks(m)  # type: ignore[arg-type]  # built as such below
+def read_depth(m: DepthColumns) -> Opportunities:
+    """The depth of two opportunities."""
+    columns: dict[str, Any] = {field.name: [1, 1] for field in OpportunityColumns.DESCRIPTOR.fields}
+    return decode_opportunities(OpportunityColumns(**columns), m)
 
 
-def _verdicts(m: Message) -> object:
-    return decode_verdicts(m)  # type: ignore[arg-type]
-
-
-def _decisions(m: Message) -> object:
-    return decode_decisions(m, ())  # type: ignore[arg-type]
-
-
-def _opportunities(m: Message) -> object:
-    return decode_opportunities(m, DepthColumns())  # type: ignore[arg-type]
-
-
-def _depth(m: Message) -> object:
-    columns = {f.name: [1, 1] for f in OpportunityColumns.DESCRIPTOR.fields}
-    return decode_opportunities(OpportunityColumns(**columns), m)  # type: ignore[arg-type]
-
-
-READERS: list[tuple[type[Message], Callable[[Message], object]]] = [
-    (TickColumns, _ticks),
-    (OpportunityColumns, _opportunities),
-    (DepthColumns, _depth),
-    (VerdictColumns, _verdicts),
-    (DecisionColumns, _decisions),
+READERS: list[tuple[type[Message], Callable[[Any], object]]] = [
+    (TickColumns, decode_ticks),
+    (OpportunityColumns, lambda m: decode_opportunities(m, DepthColumns())),
+    (DepthColumns, read_depth),
+    (VerdictColumns, decode_verdicts),
+    (DecisionColumns, lambda m: decode_decisions(m, ())),
 ]
 CASES = [(kind, read, field.name) for kind, read in READERS for field in kind.DESCRIPTOR.fields]
 
@@ -226,15 +205,16 @@ def test_a_column_of_another_length_is_named(
 
 def test_limits_come_together_or_not_at_all() -> None:
     """An engine that sets no limits leaves both columns out."""
-    columns = {field.name: [1, 1] for field in VerdictColumns.DESCRIPTOR.fields}
-    assert decode_verdicts(VerdictColumns(**columns | {"buy_limit": [], "sell_limit": []})).buy_limit is None  # type: ignore[arg-type]
+    columns: dict[str, Any] = {field.name: [1, 1] for field in VerdictColumns.DESCRIPTOR.fields}
+    verdicts = decode_verdicts(VerdictColumns(**columns | {"buy_limit": [], "sell_limit": []}))
+    assert (verdicts.buy_limit, verdicts.sell_limit) == (None, None)
 
 
 def test_level_counts_that_do_not_add_up() -> None:
     """Level counts are checked against what is there before any memory is taken for them."""
-    columns = {field.name: [1, 1] for field in TickColumns.DESCRIPTOR.fields}
+    columns: dict[str, Any] = {field.name: [1, 1] for field in TickColumns.DESCRIPTOR.fields}
     with pytest.raises(ColumnError, match="bid_price has 2 values where bid_levels adds up to 4294967296"):
-        decode_ticks(TickColumns(**columns | {"bid_levels": [1, 2**32 - 1]}))  # type: ignore[arg-type]
+        decode_ticks(TickColumns(**columns | {"bid_levels": [1, 2**32 - 1]}))
 
 
 def test_a_huge_book_among_small_ones_is_cut() -> None:

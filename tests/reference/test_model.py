@@ -1,19 +1,18 @@
 """The model against the worked example of the DESIGN and against tables worked out by hand."""
 
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
+from recordings import MARKETDATA
 
 from .model import Decision, Level, ModelSettings, Tick, decide
 from .streams import dense_capture, nasty_settings, nasty_streams, read_capture, write_capture
 
-SHARED = Path(os.environ.get("ARBHUB_SHARED", Path(__file__).parents[2] / ".." / "shared"))
-EXAMPLE = SHARED / "marketdata" / "btcbrl-two-venues.jsonl.gz"
+EXAMPLE = MARKETDATA / "btcbrl-two-venues.jsonl.gz"
 T0 = 1_600_000_000_000_000_000
 MS = 1_000_000
 NO_FEES = {"A": 0.0, "B": 0.0, "EX10": 0.0, "EX2": 0.0}
@@ -34,7 +33,7 @@ def last(ticks: list[Tick], **changes: object) -> Decision:
     return decide(ticks, ModelSettings(**{"taker_bps": NO_FEES} | changes))[-1]  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(not EXAMPLE.exists(), reason=f"{EXAMPLE} is not there: set ARBHUB_SHARED")
+@pytest.mark.skipif(not EXAMPLE.exists(), reason=f"{EXAMPLE} is not there: set MARKETDATA")
 def test_worked_example() -> None:
     """The figures of DESIGN section 6 come out."""
     decisions = decide(read_capture(EXAMPLE), ModelSettings(taker_bps={"EX1": 10.0, "EX2": 10.0}))

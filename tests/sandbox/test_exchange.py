@@ -1,7 +1,6 @@
 """The sandbox without its sockets: books by differences, the simulation, playback of recordings, faults."""
 
 import gzip
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recordings import MARKETDATA
 
 from arbhub.settings.sandbox import SandboxSettings, SimulationSettings
 from sandbox.book import UNIT, Book, Change, decimal, difference, units
@@ -19,8 +19,7 @@ from sandbox.playback import load
 
 INTERVAL_NS = 100_000_000
 SECOND = 1_000_000_000
-SHARED = Path(os.environ.get("ARBHUB_SHARED", Path(__file__).parents[3] / "shared")) / "marketdata"
-RECORDED = SHARED / "binance-2024-08-08"
+RECORDED = MARKETDATA / "binance-2024-08-08"
 needs_recordings = pytest.mark.skipif(not RECORDED.is_dir(), reason=f"no recorded market data at {RECORDED}")
 
 sides = st.dictionaries(st.integers(1, 50), st.integers(1, 5))

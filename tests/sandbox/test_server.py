@@ -1,16 +1,15 @@
 """The sandbox over real sockets, as ccxt.pro and plain HTTP clients see it."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import ccxt.pro
 import pytest
 import structlog
+from recordings import MARKETDATA
 
 from arbhub.settings.sandbox import SandboxSettings
 from sandbox.book import Book, decimal
@@ -18,8 +17,7 @@ from sandbox.server import Server, run
 
 LIMIT_S = 20
 SETTINGS = SandboxSettings(listen="127.0.0.1:0")
-SHARED = Path(os.environ.get("ARBHUB_SHARED", Path(__file__).parents[3] / "shared")) / "marketdata"
-RECORDED = SHARED / "binance-2024-08-08" / "spot_btcusdt.gz"
+RECORDED = MARKETDATA / "binance-2024-08-08" / "spot_btcusdt.gz"
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import aiohttp
 import grpc
 import pytest
 import tomli_w
@@ -41,6 +42,12 @@ class RunningArbhub:
         child.process.kill()
         await child.process.wait()
         self.household.children.remove(child)
+
+    async def fault(self, venue: str, name: str) -> None:
+        """Have the sandbox do something to a venue: silence, resume and others."""
+        url = f"http://{self.settings.sandbox.listen}/{venue}/fault/{name}"
+        async with aiohttp.ClientSession() as session, session.post(url) as answer:
+            assert answer.status == 200, await answer.text()
 
     async def until(self, condition: Callable[[hub_pb2.Status], bool], what: str) -> hub_pb2.Status:
         """The first state of the hub that meets a condition; fails where none comes."""
