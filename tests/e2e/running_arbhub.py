@@ -1,6 +1,7 @@
 """The whole of arbhub as processes on free ports, as the demo runs it, for tests to watch, kill and start again."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -52,22 +53,20 @@ class RunningArbhub:
     async def until(self, condition: Callable[[hub_pb2.Status], bool], what: str) -> hub_pb2.Status:
         """The first state of the hub that meets a condition; fails where none comes."""
         last: hub_pb2.Status | None = None
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                async for status in self.states():
-                    last = status
-                    if condition(status):
-                        return status
-        except TimeoutError:
-            pass
+        async for status in states(self.settings.hub.listen, PATIENCE_S):
+            last = status
+            if condition(status):
+                return status
         pytest.fail(f"the hub did not come to this: {what}; last seen: {last}")
 
-    async def states(self) -> AsyncIterator[hub_pb2.Status]:
-        """The hub's state, ten times a second, across its restarts."""
-        while True:
-            async with grpc.aio.insecure_channel(self.settings.hub.listen) as wire:
-                try:
-                    async for status in hub_pb2_grpc.HubStub(wire).Watch(hub_pb2.WatchRequest(interval_ms=100)):
-                        yield status
-                except grpc.aio.AioRpcError:
-                    await asyncio.sleep(0.1)
+
+async def states(address: str, patience_s: float) -> AsyncIterator[hub_pb2.Status]:
+    """A hub's state, ten times a second, across its restarts, for so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience_s):
+            while True:
+                async with grpc.aio.insecure_channel(address) as wire:
+                    with contextlib.suppress(grpc.aio.AioRpcError):
+                        async for status in hub_pb2_grpc.HubStub(wire).Watch(hub_pb2.WatchRequest(interval_ms=100)):
+                            yield status
+                await asyncio.sleep(0.1)

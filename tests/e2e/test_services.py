@@ -11,7 +11,7 @@ from decimal import Decimal
 import grpc
 import pytest
 import pytest_asyncio
-from running_arbhub import RunningArbhub
+from running_arbhub import PATIENCE_S, RunningArbhub, states
 
 from arbhub.v1 import hub_pb2, hub_pb2_grpc
 
@@ -132,7 +132,7 @@ async def test_a_silent_venue_takes_no_part_until_it_speaks_again(arbhub: Runnin
     await arbhub.fault("EX1", "silence")
     silent = await arbhub.until(lambda s: not any(b.usable for b in s.books if b.venue == "EX1"), "EX1 unusable")
     seen = 0
-    async for status in arbhub.states():
+    async for status in states(arbhub.settings.hub.listen, PATIENCE_S):
         assert not any("EX1" in (e.buy_venue, e.sell_venue) for e in status.edges if status.ticks > silent.ticks + 6)
         seen = status.ticks - silent.ticks
         if seen > ENOUGH:
