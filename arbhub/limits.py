@@ -80,7 +80,7 @@ def headroom(state: LedgerState, limits: RiskSettings, pair: Pair) -> Headroom:
             reason[~(caps[name] > 0)] = number
             tightest[caps[name] <= quantity] = number
             quantity = np.minimum(quantity, caps[name])
-    return Headroom(quantity, reason, tightest)
+    return Headroom(np.maximum(quantity, 0.0), reason, tightest)
 
 
 def _blocks(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) -> dict[str, np.ndarray]:
