@@ -1,6 +1,6 @@
 """`python -m arbhub` is `arbhub`."""
 
-from arbhub.cli import main
+from arbhub.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -5,9 +5,10 @@ import asyncio
 import structlog
 
 from arbhub.link import LinkOptions, batch_rows
-from arbhub.service import OnReady, serving
+from arbhub.service import OnReady, ServiceError, serving
 from arbhub.settings.schema import Settings
 from feeds import source
+from feeds.capture import CaptureError
 from feeds.publisher import Publisher
 
 log = structlog.get_logger()
@@ -39,7 +40,12 @@ async def run(settings: Settings, shutdown: asyncio.Event, on_ready: OnReady | N
 
 
 async def _feed(settings: Settings, publisher: Publisher, shutdown: asyncio.Event) -> None:
-    await source.run(settings.feed, settings.hub.depth, publisher)
+    try:
+        await source.run(settings.feed, settings.hub.depth, publisher)
+    except CaptureError:
+        raise  # it names its line, and bad input has an exit code of its own
+    except ValueError as error:
+        raise ServiceError(str(error)) from error
     await shutdown.wait()
 
 

@@ -15,6 +15,7 @@ import orjson
 import structlog
 from aiohttp import WSMsgType, web
 
+from arbhub.service import ServiceError
 from arbhub.settings.sandbox import SandboxSettings
 from sandbox.exchange import FAULTS, Exchange, Update
 from sandbox.protocol import combined, error
@@ -29,8 +30,14 @@ async def run(
     shutdown: asyncio.Event,
     on_ready: Callable[[int], None] | None = None,
 ) -> None:
-    """Serve until `shutdown` is set. `on_ready` gets the port; OSError says in a sentence if it is taken."""
-    server = Server(settings)
+    """Serve until `shutdown` is set. `on_ready` gets the port.
+
+    OSError says in a sentence if it is taken, ServiceError if a recording cannot be played back.
+    """
+    try:
+        server = Server(settings)
+    except (ValueError, OSError) as error:
+        raise ServiceError(str(error)) from error
     port = await server.start()
     _log.info("sandbox is up", port=port, venues=list(settings.venues), mode=settings.mode)
     if on_ready is not None:

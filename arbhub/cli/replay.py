@@ -9,7 +9,6 @@ import uvloop
 from rich.console import Console
 
 from arbhub.cli.app import ConfigOption, SetOption, app, settings_of
-from arbhub.cli.replay_loop import Replay
 from arbhub.telemetry import configure_logs
 
 
@@ -34,6 +33,8 @@ def replay(
     Every verdict is waited for, so there is no deadline, and the result is the same to the byte whatever the
     batch size and wherever the engines run.
     """
+    from arbhub.cli.replay_loop import Replay
+
     settings = settings_of(config, assignments)
     configure_logs(level="warning")
     run = Replay(settings, captures, batch=batch, skip_bad=skip_bad)

@@ -136,6 +136,25 @@ def test_a_ledger_that_is_none_is_one_sentence(tmp_path: Path, config: Path) -> 
         assert "Traceback" not in done.stderr
 
 
+def test_a_recording_that_is_none_is_one_sentence(tmp_path: Path, config: Path) -> None:
+    """The sandbox names the file it cannot play back, whether it is something else or not there."""
+    text = tmp_path / "text.gz"
+    text.write_text("not a recording\n")
+    for path in (text, tmp_path / "missing.gz"):
+        options = ("--set", "sandbox.mode=playback", "--set", f'sandbox.playback.files."BTC/USDT"="{path}"')
+        done = arbhub("sandbox", "--config", config, *options)
+        assert done.returncode == 1
+        assert str(path) in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_feed_without_venues_is_one_sentence(config: Path) -> None:
+    """A feed that has nothing to read says which setting it lacks."""
+    done = arbhub("feed", "--config", config, "--set", "feed.listen=127.0.0.1:0")
+    assert done.returncode == 1
+    assert "feed.venues" in done.stderr.splitlines()[-1]
+
+
 def test_live_trading_is_refused(config: Path) -> None:
     """Until it is built, the executor says so and ends."""
     done = arbhub("executor", "--config", config, "--set", "executor.trading_mode=live")
