@@ -9,7 +9,7 @@ import contextlib
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -22,6 +22,7 @@ DRAIN_S = 0.5  # long-lived streams do not end by themselves; rounds in flight t
 MAX_MESSAGE_BYTES = 32 << 20  # batches are bounded far below; reference data of a large market are not
 OnReady = Callable[[int], None]
 Drain = Callable[[], Awaitable[None]]
+Context = grpc.aio.ServicerContext[Any, Any]
 
 log = structlog.get_logger()
 
@@ -94,22 +95,31 @@ class OpenStreams:
     """The streams that a server has open. They do not end by themselves, and would hold up the drain."""
 
     def __init__(self) -> None:
-        self._contexts: set[grpc.aio.ServicerContext[Any, Any]] = set()
+        self._aborts: dict[Context, asyncio.Task[None] | None] = {}
 
-    @contextlib.contextmanager
-    def holding(self, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def holding(self, context: Context) -> AsyncIterator[None]:
         """The stream is open for as long as the block runs."""
-        self._contexts.add(context)
+        self._aborts[context] = None
         try:
             yield
         finally:
-            self._contexts.discard(context)
+            abort = self._aborts.pop(context)
+        if abort is not None:
+            await abort  # it raises, and gRPC wants to see that come out of the stream's handler
 
     async def end(self, why: str) -> None:
-        """End every stream as UNAVAILABLE, so that the other sides know at once."""
-        for context in tuple(self._contexts):
-            with contextlib.suppress(Exception):  # abort reports itself by raising; a stream may be gone too
-                await context.abort(grpc.StatusCode.UNAVAILABLE, why)
+        """End every stream as UNAVAILABLE, so that the other sides know at once; who reads nothing is left behind."""
+        aborts = {context: asyncio.create_task(_abort(context, why)) for context in self._aborts}
+        self._aborts.update(aborts)
+        for abort in aborts.values():
+            abort.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if aborts:
+            await asyncio.wait(aborts.values(), timeout=DRAIN_S)
+
+
+async def _abort(context: Context, why: str) -> None:
+    await context.abort(grpc.StatusCode.UNAVAILABLE, why)
 
 
 def channel(address: str) -> grpc.aio.Channel:

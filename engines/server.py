@@ -118,7 +118,7 @@ class EngineServicer:
         """One hub connection, with a new engine."""
         conversation = Conversation(ENGINES[self._name]())
         log.info("hub connected", engine=self._name, peer=context.peer())
-        with self._streams.holding(context):
+        async with self._streams.holding(context):
             await context.write(conversation.hello())
             while isinstance(frame := await context.read(), bytes):  # else it is the end
                 try:

@@ -20,12 +20,13 @@ from arbhub.service import OnReady, OpenStreams, serving, settle_memory
 from arbhub.settings.schema import Settings
 from arbhub.v1 import hub_pb2
 from hub.hub import Hub
-from hub.session import RefusedError, Session, leg
+from hub.session import MAX_TS_NS, RefusedError, Session, leg
 from hub.status import status
 
 SERVICE = "arbhub.v1.Hub"
 ANSWER_RESERVE_S = 0.001  # of the caller's deadline, to carry the answer back
-LAST_ANSWERS_S = 0.5  # beyond the deadline, for clients to read their last decisions
+LAST_ROUNDS_S = 3.5  # at most, whatever the deadline, for rounds to end at shutdown
+LAST_ANSWERS_S = 0.5  # beyond that, for clients to read their last decisions
 MIN_WATCH_S = 0.05
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -60,7 +61,7 @@ class HubServicer:
         session.on_answer = written.set
         writer = self._sessions[session] = asyncio.create_task(_write_all(session, written, context))
         try:
-            with self._streams.holding(context):
+            async with self._streams.holding(context):
                 code, text = await self._read_all(session, context)
                 if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
                     session.leave()
@@ -69,7 +70,8 @@ class HubServicer:
                     written.set()
                     await asyncio.wait([writer])  # what was accepted is answered first
                 if code is not grpc.StatusCode.OK:
-                    await context.abort(code, text)
+                    log.warning("stream refused", peer=context.peer(), code=code.name, reason=text)
+                    await _abort(context, code, text)
         finally:
             session.leave()
             del self._sessions[session]
@@ -80,9 +82,10 @@ class HubServicer:
         for session in self._sessions:
             session.ending = True
             session.on_answer()
-        if self._sessions:
-            patience_s = self._hub.settings.hub.deadline_ms / 1e3 + LAST_ANSWERS_S
-            await asyncio.wait(self._sessions.values(), timeout=patience_s)
+        writers = [writer for session, writer in self._sessions.items() if not session.left]
+        if writers:
+            deadline_s = self._hub.settings.hub.deadline_ms / 1e3
+            await asyncio.wait(writers, timeout=min(deadline_s, LAST_ROUNDS_S) + LAST_ANSWERS_S)
         await self._streams.end("the hub is shutting down")
 
     @staticmethod
@@ -126,6 +129,8 @@ class HubServicer:
         for field, name, known in (("venue", r.venue, u.venue_ids), ("symbol", r.symbol, u.symbol_ids)):
             if name not in known:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{field} {name!r} is not known to this hub")
+        if abs(r.ts_ns) > MAX_TS_NS:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "ts_ns is a time beyond all years")
         for side in ("bid", "ask"):
             prices, sizes = getattr(r, f"{side}_price"), getattr(r, f"{side}_size")
             if len(prices) != len(sizes):
@@ -141,6 +146,14 @@ class HubServicer:
             Side.from_levels([list(zip(r.ask_price, r.ask_size, strict=True))]),
             np.zeros(1, np.int64),
         )
+
+
+async def _abort(context: Context, code: grpc.StatusCode, text: str) -> None:
+    """End a stream. Who reads nothing is told when it reads again; until then gRPC keeps the end back, and us here."""
+    try:
+        await context.abort(code, text)
+    except grpc.aio.InternalError:  # it went away untold
+        raise asyncio.CancelledError from None
 
 
 async def _write_all(session: Session, written: asyncio.Event, context: Context) -> None:

@@ -35,7 +35,7 @@ class Session:
     def __init__(self, hub: Hub) -> None:
         self.outbox: deque[bytes] = deque()
         self.unanswered = 0
-        self.ending = False
+        self.ending = self.left = False
         self.on_answer: Callable[[], None] = lambda: None
         self._hub = hub
         self._unread_bytes = 0
@@ -68,7 +68,7 @@ class Session:
 
     def leave(self) -> None:
         """The client is gone: what it stated stands, what it would have been told is forgotten."""
-        self.ending = True
+        self.ending = self.left = True
         self.outbox.clear()
         self._hub.references.left(self)
         self.on_answer()
@@ -131,6 +131,8 @@ class Session:
         self._put(hub_pb2.StreamReply(names=names).SerializeToString())
 
     def _put(self, frame: bytes) -> None:
+        if self.left:
+            return
         self.outbox.append(frame)
         self._unread_bytes += len(frame)
 

@@ -243,6 +243,11 @@ def test_an_option_that_is_none(assignment: str) -> None:
     assert "should be" in said
 
 
+def test_a_value_of_several_lines_is_text() -> None:
+    """A second line is no second setting, and is not lost."""
+    assert "not '5\\nwindow=2'" in complaint(None, "hub.depth=5\nwindow=2")
+
+
 def test_a_key_below_a_value(tmp_path: Path) -> None:
     """A number has no keys."""
     said = complaint(file(tmp_path, "[hub]\ndepth = 5"), "hub.depth.deep=1")
