@@ -8,7 +8,7 @@ import grpc
 import structlog
 
 from arbhub.control import BadReferenceError, decode_reference
-from arbhub.service import OnReady, ServiceError, serving
+from arbhub.service import OnReady, OpenStreams, ServiceError, serving
 from arbhub.settings.schema import Settings
 from arbhub.v1 import executor_pb2
 from arbhub.wire import ColumnError
@@ -31,18 +31,18 @@ class Streams:
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
-        self._open: set[Context] = set()
+        self._open = OpenStreams()
 
     async def execute(self, requests: AsyncIterator[executor_pb2.ExecuteRequest], context: Context) -> None:
         """One hub connection: configuration, reference data, batches in; snapshot, reports, acks out."""
         stream = Stream()
         writer = asyncio.create_task(_write(stream, context))
-        self._open.add(context)
         try:
-            async for request in requests:
-                await self._take(stream, request)
-            stream.replies.put_nowait(None)
-            await writer
+            async with self._open.holding(context):
+                async for request in requests:
+                    await self._take(stream, request)
+                stream.replies.put_nowait(None)
+                await writer
         except (ColumnError, BadReferenceError) as error:
             await _abort(context, writer, stream, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except (FencedError, NotYetError) as error:
@@ -51,7 +51,6 @@ class Streams:
             log.error("the ledger failed", error=str(error))
             await _abort(context, writer, stream, grpc.StatusCode.UNAVAILABLE, f"the ledger failed: {error}")
         finally:
-            self._open.discard(context)
             writer.cancel()
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -64,11 +63,9 @@ class Streams:
         handlers = grpc.method_handlers_generic_handler(SERVICE, {"Execute": handler})
         server.add_generic_rpc_handlers((handlers,))
 
-    async def end(self) -> None:
-        """End every stream, so that hubs need not wait for the drain."""
-        for context in tuple(self._open):
-            with contextlib.suppress(Exception):  # abort reports itself by raising; a stream may be gone too
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "the executor is shutting down")
+    async def drain(self) -> None:
+        """End every stream, so that hubs know at once."""
+        await self._open.end("the executor is shutting down")
 
     async def _take(self, stream: Stream, request: executor_pb2.ExecuteRequest) -> None:
         kind = request.WhichOneof("frame")
@@ -106,10 +103,10 @@ async def run(settings: Settings, shutdown: asyncio.Event, on_ready: OnReady | N
         await turns.begin()
         async with _silence_kept(turns, shutdown):
             streams = Streams(turns)
-            async with serving(settings.executor.listen, streams.register, [SERVICE], on_ready) as port:
-                log.info("executor serving", port=port)
+            listen = settings.executor.listen
+            async with serving(listen, streams.register, [SERVICE], on_ready, streams.drain) as port:
+                log.info("serving", service="executor", port=port)
                 await shutdown.wait()
-                await streams.end()
     finally:
         await turns.end()
 

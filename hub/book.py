@@ -139,6 +139,21 @@ class Books:
         """What one tick would offer, leaving the books as they are."""
         return self._resolve(tick, 0, depth=depth, store=False)
 
+    def ticks(self) -> Ticks:
+        """Every stored book as a tick, in the order of time; one that is not usable comes as an empty one."""
+        inst, column = np.nonzero(self._ts != NO_TICK)
+        order = np.argsort(self._ts[inst, column], kind="stable")
+        inst, column = inst[order], column[order]
+        usable = self._usable[inst, column]
+        return Ticks(
+            self._ts[inst, column],
+            inst,
+            self._venue[column],
+            self._bids.rows(inst, column, usable),
+            self._asks.rows(inst, column, usable),
+            np.zeros(len(inst), np.int64),
+        )
+
     def tops(self, now_ns: int) -> list[tuple[str, str, float, float, float, bool]]:
         """(venue, symbol, bid, ask, age in ms, usable) of every book ever ticked, for a person to look at."""
         found = []

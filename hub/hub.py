@@ -30,7 +30,6 @@ from hub.reasons import ReasonTable
 from hub.references import References
 from hub.remote import RemoteSeat
 from hub.replies import Joined, Reply
-from hub.restating import stored_ticks
 from hub.rounds import Arrival, Round, Rounds
 from hub.seats import Case, LocalSeat, Seat
 from hub.statistics import Statistics
@@ -191,7 +190,8 @@ class Hub:
         """The executor's word: from here on its state and its epoch count."""
         self.epoch, self._ledger = snapshot.epoch, snapshot
         self._connection += 1
-        self.trades.books(self.sequence - 1, stored_ticks(self.books))
+        # Without the books, a decision could meet one leg's book only, and be executed by half.
+        self.trades.books(self.sequence - 1, self.books.ticks())
         for seat in self.seats:
             seat.snapshot(snapshot)
         log.info("executor connected", epoch=snapshot.epoch)

@@ -41,6 +41,14 @@ class Levels:
             if missing < 0:
                 table[inst, column, width:] = 0.0
 
+    def rows(self, inst: Ints, column: Ints, wanted: Bools) -> Side:
+        """The side of one book a row; empty where it is not `wanted`."""
+        count = np.where(wanted, self.count[inst, column], 0)
+        width = max(1, int(count.max(initial=1)))
+        real = np.arange(width) < count[:, None]
+        price, size = (table[inst, column, :width] for table in (self.price, self.size))
+        return Side(count, np.where(real, price, 0.0), np.where(real, size, 0.0))
+
     def as_of(self, inst: Ints, column: Ints, side: Side, row: Ints, fresh: Bools) -> Side:
         """Each book's side: row `row` of `side` where `fresh`, what is stored elsewhere."""
         new = np.count_nonzero(fresh)

@@ -149,11 +149,20 @@ def big_enough(quantity: Floats, o: Opportunities, universe: Universe) -> Bools:
 
 
 def sound(v: Verdicts, rows: int, reason_count: int) -> bool:
-    """Whether an answer off the wire is one: a row a row, known verdicts, a reason of the engine's own."""
+    """Whether an answer is one: a row a row, known verdicts, a reason of the engine's own, limits that are prices."""
     if len(v) != rows:
         return False
     known = (v.verdict >= APPROVE) & (v.verdict <= ABSTAIN) & (v.reason <= reason_count)
-    return bool(known.all() and (v.reason[v.verdict == REJECT] > 0).all())
+    return bool(known.all() and (v.reason[v.verdict == REJECT] > 0).all() and _priced(v))
+
+
+def _priced(v: Verdicts) -> bool:
+    """Whether the limits of what may be traded are prices; the executor takes no others."""
+    if v.buy_limit is None or v.sell_limit is None:
+        return True
+    idle = (v.verdict != APPROVE) | ~(v.quantity > 0)
+    lowest, highest = np.minimum(v.buy_limit, v.sell_limit), np.maximum(v.buy_limit, v.sell_limit)
+    return bool((idle | ((lowest > 0) & (highest < np.inf))).all())
 
 
 @as_ieee754

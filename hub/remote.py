@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 
-from arbhub.columns import ABSTAIN, APPROVE, Floats, Ints, Verdicts
+from arbhub.columns import ABSTAIN, Floats, Ints, Verdicts
 from arbhub.control import encode_report, encode_snapshot
 from arbhub.engine import EngineConfiguration
 from arbhub.link import Link, LinkOptions
@@ -159,17 +159,7 @@ class RemoteSeat:
             answer = decode_verdicts(batch.verdicts)
         except ColumnError:
             return None
-        return answer if sound(answer, rows, self._reasons) and _priced(answer) else None
-
-
-def _priced(answer: Verdicts) -> bool:
-    """Whether the limits of what may be traded are prices; the executor takes no others."""
-    if answer.buy_limit is None or answer.sell_limit is None:
-        return True
-    least = np.minimum(answer.buy_limit, answer.sell_limit)
-    most = np.maximum(answer.buy_limit, answer.sell_limit)
-    idle = (answer.verdict != APPROVE) | ~(answer.quantity > 0)
-    return bool((idle | ((least > 0) & (most < np.inf))).all())
+        return answer if sound(answer, rows, self._reasons) else None
 
 
 def _spread(answer: Verdicts, rows: Ints, n: int) -> Verdicts:
