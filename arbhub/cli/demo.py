@@ -90,7 +90,8 @@ class Demo:
 
     def _introduce(self, household: Household) -> None:
         for child in household.children:
-            self._console.print(f"  {child.process.pid:>7}  {child.service.command}", highlight=False)
+            # Whole on one line, however long: it is there to be copied.
+            self._console.print(f"{child.process.pid:>7}  {child.service.command}", highlight=False, soft_wrap=True)
         self._console.print("kill one and start it again with the command beside it: the hub goes on\n")
 
     async def _watch(self, household: Household) -> None:
