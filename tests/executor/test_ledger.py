@@ -55,6 +55,10 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.rmtree(data)
 
 
+# A database in memory has one executor.
+not_in_memory = pytest.mark.parametrize("url", ["file", "postgresql"], indirect=True)
+
+
 @pytest.fixture(params=["file", "memory", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database with nothing in it."""
@@ -188,10 +192,9 @@ def test_an_order_is_committed_before_the_venue_sees_it(url: str) -> None:
     engine.dispose()
 
 
+@not_in_memory
 def test_the_newest_epoch_wins(url: str) -> None:
     """Of two executors on one ledger the older one's next write fails whole, and it starts from the newer's state."""
-    if url == "sqlite://":
-        pytest.skip("a database in memory has one executor")
     first, second = (FedDesk(journal=SqlLedger(open_ledger(url))) for _ in range(2))
     with pytest.raises(FencedError):
         first.step([A, B], [Decision(0, 0)])
@@ -209,10 +212,9 @@ def test_the_newest_epoch_wins(url: str) -> None:
     assert [r.kind for r in first.finish()] == [EXECUTED]
 
 
+@not_in_memory
 def test_a_new_epoch_sees_what_another_executor_wrote(url: str) -> None:
     """An executor whose hub connects again loads the ledger if anybody else has held it since."""
-    if url == "sqlite://":
-        pytest.skip("a database in memory has one executor")
     first, second = (FedDesk(journal=SqlLedger(open_ledger(url))) for _ in range(2))
     trade(second)
     snapshot = first.open()
