@@ -1,0 +1,1 @@
+"""Load on a hub, measured from outside: it talks to services through the proto alone."""
