@@ -16,6 +16,7 @@ Bools = NDArray[np.bool_]
 
 APPROVE, REJECT, ABSTAIN = 1, 2, 3  # arbhub.v1.Verdict; 0 is no answer
 NO_VENUE = 0xFFFFFFFF
+MAX_TS_NS = (1 << 62) - 1  # the year 2116; times within it have differences and sums that 64 bits hold
 MAX_LEVELS = 1000  # of a side of a book; hub.depth allows no more
 
 as_ieee754 = np.errstate(over="ignore", divide="ignore", invalid="ignore")

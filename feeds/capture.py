@@ -18,11 +18,12 @@ from typing import IO, Annotated, Any, cast
 import msgspec
 import orjson
 
+from arbhub.columns import MAX_TS_NS
 from arbhub.reference import split_symbol
 from feeds.market import BookUpdate, Level
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_Nanoseconds = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Nanoseconds = Annotated[int, msgspec.Meta(ge=-MAX_TS_NS, le=MAX_TS_NS)]
 
 
 class _Line(msgspec.Struct):

@@ -14,13 +14,13 @@ import grpc
 import numpy as np
 import structlog
 
-from arbhub.columns import Decisions, Side, Ticks
+from arbhub.columns import MAX_TS_NS, Decisions, Side, Ticks
 from arbhub.engine import Engine
 from arbhub.service import OnReady, OpenStreams, serving, settle_memory
 from arbhub.settings.schema import Settings
 from arbhub.v1 import hub_pb2
 from hub.hub import Hub
-from hub.session import MAX_TS_NS, RefusedError, Session, leg
+from hub.session import RefusedError, Session, leg
 from hub.status import status
 
 SERVICE = "arbhub.v1.Hub"

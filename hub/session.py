@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from arbhub.columns import MAX_LEVELS, NO_VENUE, Decisions, Ints, Ticks
+from arbhub.columns import MAX_LEVELS, MAX_TS_NS, NO_VENUE, Decisions, Ints, Ticks
 from arbhub.control import BadReferenceError, decode_reference
 from arbhub.v1 import hub_pb2, market_pb2
 from arbhub.wire import ColumnError, decode_ticks, encode_decisions, submessage
@@ -22,7 +22,6 @@ MAX_UNREAD = 1024
 MAX_UNREAD_BYTES = 32 << 20
 MAX_TICKS = 1 << 16  # of a batch
 MAX_CELLS = 1 << 23  # ticks of a batch times the levels of its deepest: what it takes in memory
-MAX_TS_NS = 1 << 62  # so that no difference or sum of times overflows
 
 
 class RefusedError(ValueError):
