@@ -15,6 +15,7 @@ from feed_probes import (
     serving,
     venue_settings,
 )
+from log_records import amiss
 
 from arbhub.settings.feed import FeedSettings
 from arbhub.settings.sandbox import SandboxSettings
@@ -269,6 +270,6 @@ async def test_stop_leaves_nothing_open(
         await sink.until(lambda: emptied(sink, BTC1, 0), "an empty book")
     gc.collect()
     await asyncio.sleep(0)
-    assert [record.getMessage() for record in caplog.records] == []
+    assert amiss(caplog.records) == []
     assert [str(warning.message) for warning in recwarn if "nclosed" in str(warning.message)] == []
     assert len(asyncio.all_tasks()) == 1

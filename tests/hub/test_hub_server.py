@@ -28,6 +28,7 @@ from hub_probes import (
     status_of,
     within,
 )
+from log_records import amiss
 
 from arbhub.service import ServiceError, channel
 from arbhub.v1 import hub_pb2, hub_pb2_grpc
@@ -468,7 +469,7 @@ async def test_shutdown_decides_what_was_accepted_and_ends_every_stream(caplog: 
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert await within(watching.read()) is grpc.aio.EOF
     assert noise == []
-    assert not [record for record in caplog.records if record.name in ("asyncio", "grpc._cython.cygrpc")]
+    assert amiss(r for r in caplog.records if r.name in ("asyncio", "grpc._cython.cygrpc")) == []
 
 
 async def test_the_state_can_be_watched(hub: str) -> None:
