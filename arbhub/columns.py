@@ -237,6 +237,11 @@ class Decisions:
     def __len__(self) -> int:
         return len(self.sequence)
 
+    def by_reason(self) -> dict[str, int]:
+        """How many there are of each reason; the approved ones under ""."""
+        counts = np.bincount(self.reason, minlength=1)
+        return {self.reasons[code]: int(counts[code]) for code in np.nonzero(counts)[0].tolist()}
+
     def take(self, rows: Ints) -> "Decisions":
         """The rows given, in that order; the reasons stay as they are."""
         taken = {f.name: getattr(self, f.name).take(rows) for f in fields(self) if f.name != "reasons"}

@@ -60,11 +60,9 @@ class Statistics:
         """A round's decisions."""
         self.ticks += len(d)
         self.decision_ms.append(took_ms)
-        counts = np.bincount(d.reason, minlength=1)
-        self.approved += int(counts[0])
-        for code in np.nonzero(counts)[0].tolist():
-            if code:
-                self.rejected[d.reasons[code]] += int(counts[code])
+        counts = d.by_reason()
+        self.approved += counts.pop("", 0)
+        self.rejected.update(counts)
         for row in np.nonzero(d.buy_venue != NO_VENUE)[0][-EDGES_A_BATCH:].tolist():
             instrument = int(d.instrument[row])
             self.edges.pop(instrument, None)

@@ -170,10 +170,9 @@ class Tally:
         """Count a batch of decisions."""
         self.opportunities += int((d.buy_venue != NO_VENUE).sum())
         self.gross_positive += int((d.gross_edge_bps > 0).sum())
-        self.approved += int(d.approved.sum())
-        codes, counts = np.unique(d.reason[~d.approved], return_counts=True)
-        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
-            self.rejected[d.reasons[code]] += count
+        counts = d.by_reason()
+        self.approved += counts.pop("", 0)
+        self.rejected.update(counts)
         self.net_edges_bps += d.net_edge_bps[d.approved].tolist()
         self.quantities += d.quantity[d.approved].tolist()
 
