@@ -5,6 +5,7 @@ import contextlib
 import shutil
 import socket
 import tempfile
+import time
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -42,17 +43,17 @@ def demo(
     folder = Path(tempfile.mkdtemp(prefix="arbhub-demo-"))
     show = Demo(folder, seconds, console)
     run_until_signal(show.run)  # where this fails, the logs stay for whoever looks for the reason
-    console.print(summary(show.last, seconds))
+    console.print(summary(show.last, show.traded_s))
     if report:
         report.write_bytes(orjson.dumps(as_report(show.last), option=orjson.OPT_INDENT_2) + b"\n")
     shutil.rmtree(folder)
 
 
 class Demo:
-    """One showing. `last` is the hub's state as last seen."""
+    """One showing. `last` is the hub's state as last seen, `traded_s` for how long it was watched."""
 
     def __init__(self, folder: Path, seconds: float, console: Console) -> None:
-        self.last = hub_pb2.Status()
+        self.last, self.traded_s = hub_pb2.Status(), 0.0
         self._folder, self._seconds, self._console = folder, seconds, console
         self._config = folder / "demo.toml"
         self._config.write_text(tomli_w.dumps(on_free_ports(folder)))
@@ -95,11 +96,12 @@ class Demo:
         self._console.print("kill one and start it again with the command beside it: the hub goes on\n")
 
     async def _watch(self, household: Household) -> None:
+        began = time.monotonic()
         live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         count = 0
         with live or contextlib.nullcontext():
             async for status in self._states():
-                self.last, count = status, count + 1
+                self.last, self.traded_s, count = status, time.monotonic() - began, count + 1
                 if live:
                     live.update(table(status, household), refresh=True)
                 elif count % PLAIN_LINE_EVERY == 0:

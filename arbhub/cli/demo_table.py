@@ -37,7 +37,7 @@ def summary(s: hub_pb2.Status, seconds: float) -> RenderableType:
     denied = "  ".join(f"{reason} {count}" for reason, count in _by_count(s.denied)) or "none"
     latency = s.decision_latency
     text = (
-        f"[bold]{s.ticks}[/] ticks in about {seconds:g} s, one decision each: [bold]{s.approved}[/] approved\n"
+        f"[bold]{s.ticks}[/] ticks in {seconds:.0f} s, one decision each: [bold]{s.approved}[/] approved\n"
         f"rejected: {rejected or 'none'}\n"
         f"denied at the gate: {denied}\n"
         f"decided in p50 {latency.p50_ms:.2f} ms, p99 {latency.p99_ms:.2f} ms, at most {latency.max_ms:.2f} ms\n"
