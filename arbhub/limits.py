@@ -97,7 +97,7 @@ def _blocks(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) 
         sent = state.order_ts_ns
         recent = np.searchsorted(sent, ts, "right") - np.searchsorted(sent, ts - SECOND_NS, "right")
         blocks["MAX_ORDERS_PER_S"] = recent + ORDERS_PER_DECISION > limits.max_orders_per_s
-    quote = np.asarray(state.universe.quote, np.int64)[i]
+    quote = state.universe.quote_ids[i]
     if np.isfinite(limits.max_daily_loss):
         today = np.where(state.day[quote] == ts // DAY_NS, state.realised_day[quote], 0.0)
         blocks["MAX_DAILY_LOSS"] = ~(-today < limits.max_daily_loss)
@@ -123,8 +123,8 @@ def _caps(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) ->
     if np.isfinite(limits.max_exposure):
         caps["MAX_EXPOSURE"] = _exposure_cap(state, limits.max_exposure, pair, bought, sold)
     if np.isfinite(state.free).any() or not state.unlimited:
-        quote = np.asarray(state.universe.quote, np.int64)[i]
-        base = np.asarray(state.universe.base, np.int64)[i]
+        quote = state.universe.quote_ids[i]
+        base = state.universe.base_ids[i]
         caps["BALANCE_BUY_LEG"] = state.free[buy, quote] / (pair.buy_limit * (1 + pair.taker))
         caps["BALANCE_SELL_LEG"] = state.free[sell, base]
     return caps
@@ -138,7 +138,7 @@ def _exposure_cap(state: LedgerState, limit: float, pair: Pair, bought: Floats, 
     allowed q are an interval, cut by each line on its own.
     """
     i, buy, sell = pair.instrument, pair.buy_venue, pair.sell_venue
-    quote = np.asarray(state.universe.quote, np.int64)[i]
+    quote = state.universe.quote_ids[i]
     room = limit - (state.gross_exposure()[quote] - _worst(state, i, buy) - _worst(state, i, sell))
     selling, buying = state.reserved_sell[i, buy], state.reserved_buy[i, sell]
     short = np.where(selling > 0, np.abs(state.position[i, buy] - selling), -np.inf)

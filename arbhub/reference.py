@@ -73,8 +73,8 @@ def split_symbol(symbol: str) -> tuple[str, str]:
 class Universe:
     """Ids and figures of everything known. Arrays have shape (instruments, venues), float64.
 
-    `taker_bps` is NaN where no fee is known, `listed` False where the venue does not list the instrument.
-    `base` and `quote` hold each instrument's asset ids.
+    `listed` is False where the venue does not list the instrument. `base` and `quote` hold each instrument's asset
+    ids, `base_ids` and `quote_ids` the same as arrays.
     """
 
     venues: list[str] = field(default_factory=list)
@@ -87,6 +87,8 @@ class Universe:
     asset_ids: dict[str, int] = field(default_factory=dict)
     listings: dict[tuple[str, str], Listing] = field(default_factory=dict)
     schedules: dict[str, FeeSchedule] = field(default_factory=dict)
+    base_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    quote_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     listed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
     lot_size: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     min_quantity: Floats = field(default_factory=lambda: np.zeros((0, 0)))
@@ -155,6 +157,7 @@ class Universe:
             self.lot_size[at] = listing.lot_size
             self.min_quantity[at] = listing.min_quantity
             self.min_notional[at] = listing.min_notional
+        self.base_ids, self.quote_ids = np.array(self.base, np.int64), np.array(self.quote, np.int64)
         self.least_quantity = np.maximum(self.lot_size, self.min_quantity)
 
 

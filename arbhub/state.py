@@ -161,7 +161,7 @@ class LedgerState:
             worst = np.maximum(np.abs(self.position + self.reserved_buy), np.abs(self.position - self.reserved_sell))
             by_instrument = (worst * self.mark).sum(axis=1)
             gross = np.zeros(len(self.universe.assets))
-            np.add.at(gross, self.universe.quote, by_instrument)
+            np.add.at(gross, self.universe.quote_ids, by_instrument)
             self._gross = gross
         return self._gross
 

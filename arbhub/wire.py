@@ -49,6 +49,11 @@ def submessage(number: int, encoded: bytes) -> bytes:
     return b"".join((varint(number << 3 | 2), varint(len(encoded)), encoded))
 
 
+def batch_frame(number: int, batch_id: int, body: bytes) -> bytes:
+    """An encoded batch as field `number` of a frame; the id is field 1 of every batch message."""
+    return submessage(number, b"".join((b"\x08", varint(batch_id), body)))
+
+
 def packed(number: int, array: Array, dtype: Dtype) -> bytes:
     """An array as the packed field `number`; nothing where it is empty."""
     return submessage(number, array.astype(dtype, copy=False).tobytes()) if len(array) else b""

@@ -19,7 +19,7 @@ from arbhub.service import OnReady, OpenStreams, ServiceError, serving, settle_m
 from arbhub.settings.engines import IN_PROCESS
 from arbhub.settings.schema import Settings
 from arbhub.v1 import engine_pb2
-from arbhub.wire import ColumnError, decode_opportunities, encode_verdicts, submessage, varint
+from arbhub.wire import ColumnError, batch_frame, decode_opportunities, encode_verdicts, submessage
 from engines.table import ENGINES
 
 SERVICE = "arbhub.v1.Engine"
@@ -89,9 +89,7 @@ class Conversation:
         opportunities = decode_opportunities(batch.opportunities, batch.depth)
         self._check(opportunities)
         columns = encode_verdicts(self._engine.judge(opportunities))
-        return submessage(
-            VERDICT_BATCH, b"\x08" + varint(batch.batch_id) + submessage(VERDICTS, columns)
-        )  # 0x08: field 1, a varint: batch_id
+        return batch_frame(VERDICT_BATCH, batch.batch_id, submessage(VERDICTS, columns))
 
     def _check(self, o: Opportunities) -> None:
         """Ids of the universe, and depth where it is needed: judging takes them as given."""

@@ -4,10 +4,14 @@ Pure. A `BookUpdate` is always a full picture of one venue's top levels of one i
 update never corrupts the next; an update with an empty side says that the venue is silent or broken.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from arbhub.reference import ReferenceData
+import numpy as np
+
+from arbhub.columns import Side, Ticks
+from arbhub.reference import ReferenceData, Universe
 
 Level = tuple[float, float]
 """(price in quote currency, size in base currency)"""
@@ -32,6 +36,18 @@ class BookUpdate:
     def silent(self) -> bool:
         """Whether this says that the venue has no book to trade on."""
         return not (self.bids and self.asks)
+
+
+def ticks_of(updates: Sequence[BookUpdate], universe: Universe) -> Ticks:
+    """Updates as ticks, with the universe's ids; it has to know their names."""
+    return Ticks(
+        np.array([u.ts_ns for u in updates], np.int64),
+        np.array([universe.symbol_ids[u.symbol] for u in updates], np.int64),
+        np.array([universe.venue_ids[u.venue] for u in updates], np.int64),
+        Side.from_levels([u.bids for u in updates]),
+        Side.from_levels([u.asks for u in updates]),
+        np.array([u.ts_event_ns or 0 for u in updates], np.int64),
+    )
 
 
 class Sink(Protocol):

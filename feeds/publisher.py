@@ -7,18 +7,17 @@ hub has the whole market at once.
 
 from collections.abc import Iterable
 
-import numpy as np
 import structlog
 from google.protobuf.message import DecodeError
 
-from arbhub.columns import Side, Ticks
+from arbhub.columns import Ticks
 from arbhub.control import encode_reference
 from arbhub.link import Link, LinkOptions
 from arbhub.queueing import Chunk, Shed, keys
 from arbhub.reference import ReferenceData, Universe
 from arbhub.v1 import hub_pb2
-from arbhub.wire import encode_ticks, submessage, varint
-from feeds.market import BookUpdate
+from arbhub.wire import batch_frame, encode_ticks, submessage
+from feeds.market import BookUpdate, ticks_of
 
 METHOD = "/arbhub.v1.Hub/Stream"
 BATCH = hub_pb2.StreamRequest.BATCH_FIELD_NUMBER
@@ -60,14 +59,7 @@ class Publisher:
         return hub_pb2.StreamRequest(reference=encode_reference(self._universe)).SerializeToString()
 
     def _offer(self, update: BookUpdate) -> None:
-        tick = Ticks(
-            np.array([update.ts_ns]),
-            np.array([self._universe.symbol_ids[update.symbol]]),
-            np.array([self._universe.venue_ids[update.venue]]),
-            Side.from_levels([update.bids]),
-            Side.from_levels([update.asks]),
-            np.array([update.ts_event_ns or 0]),
-        )
+        tick = ticks_of([update], self._universe)
         for gone in self.link.offer(tick, keys(tick.instrument, tick.venue)) or ():
             self.shed += len(gone.rows)
 
@@ -80,7 +72,7 @@ class Publisher:
     def encode(self, batch_id: int, chunks: list[Chunk[Ticks]]) -> bytes:
         """The chunks' ticks as one batch."""
         ticks = b"".join(encode_ticks(c.payload if c.rows is None else c.payload.take(c.rows)) for c in chunks)
-        return submessage(BATCH, b"\x08" + varint(batch_id) + submessage(TICKS, ticks))
+        return batch_frame(BATCH, batch_id, submessage(TICKS, ticks))
 
     def wanted(self, _: Ticks) -> bool:
         """Every tick is to be decided."""

@@ -18,7 +18,7 @@ from arbhub.link import Link, LinkOptions
 from arbhub.queueing import Chunk, Shed
 from arbhub.state import Report, Snapshot
 from arbhub.v1 import engine_pb2
-from arbhub.wire import ColumnError, decode_verdicts, submessage, varint
+from arbhub.wire import ColumnError, batch_frame, decode_verdicts, submessage
 from hub.policy import sound
 from hub.references import References
 from hub.seats import Case, Owner, Tally
@@ -101,8 +101,8 @@ class RemoteSeat:
             columns.append(case.columns())
             if self._wants_depth:
                 depth.append(case.depth())
-        body = b"\x08" + varint(batch_id) + submessage(OPPORTUNITIES, b"".join(columns))
-        return submessage(BATCH, body + submessage(DEPTH, b"".join(depth)))
+        body = submessage(OPPORTUNITIES, b"".join(columns)) + submessage(DEPTH, b"".join(depth))
+        return batch_frame(BATCH, batch_id, body)
 
     def wanted(self, payload: Case) -> bool:
         """A case that is decided already need not be asked."""

@@ -18,7 +18,7 @@ from arbhub.queueing import Chunk, Shed, keys
 from arbhub.state import Report, Snapshot
 from arbhub.v1 import executor_pb2
 from arbhub.v1.engine_pb2 import Configuration
-from arbhub.wire import INT64, encode_decisions, encode_ticks, packed, submessage, varint
+from arbhub.wire import INT64, batch_frame, encode_decisions, encode_ticks, packed, submessage
 from hub.references import References
 
 METHOD = "/arbhub.v1.Executor/Execute"
@@ -97,7 +97,7 @@ class TradeLink:
             if chunk.rows is not None:
                 sequence, ticks = sequence[chunk.rows], ticks.take(chunk.rows)
             slices.append(_slice(sequence, ticks))
-        return submessage(BATCH, b"\x08" + varint(batch_id) + b"".join(slices))
+        return batch_frame(BATCH, batch_id, b"".join(slices))
 
     def wanted(self, _: tuple[Ints, Ticks]) -> bool:
         """Ticks are always wanted: they are the books."""

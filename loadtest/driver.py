@@ -20,7 +20,7 @@ from arbhub.queueing import Chunk, Shed, keys
 from arbhub.reference import Universe
 from arbhub.service import ServiceError
 from arbhub.v1 import hub_pb2
-from arbhub.wire import encode_ticks, submessage, varint
+from arbhub.wire import batch_frame, encode_ticks, submessage
 from loadtest.schedule import Market, Schedule
 
 METHOD = "/arbhub.v1.Hub/Stream"
@@ -126,7 +126,7 @@ class Driver:
         """The chunks' rows as one batch."""
         rows = np.concatenate([_wanted(chunk) for chunk in chunks])
         ticks: Ticks = self._ticks.take(rows)
-        return submessage(BATCH, b"\x08" + varint(batch_id) + submessage(TICKS, encode_ticks(ticks)))
+        return batch_frame(BATCH, batch_id, submessage(TICKS, encode_ticks(ticks)))
 
     def wanted(self, _: Ints) -> bool:
         """Every tick is to be decided."""

@@ -121,7 +121,6 @@ class Demo:
 def on_free_ports(folder: Path) -> dict[str, Any]:
     """The demo's configuration with every address on a port that is free now, and the ledger in `folder`."""
     text = resources.files("configs").joinpath("demo.toml").read_text()
-    content = tomllib.loads(text)
     used = sorted({port for port in range(7400, 7410) if f":{port}" in text})
     for port, free in zip(used, free_ports(len(used)), strict=True):
         text = text.replace(f":{port}", f":{free}")

@@ -16,14 +16,14 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
-from arbhub.columns import NO_VENUE, Decisions, Floats, Ints, Side, Ticks
+from arbhub.columns import NO_VENUE, Decisions, Floats, Ints, Ticks
 from arbhub.reference import Listing, ReferenceData, Universe, taker_table
 from arbhub.settings.schema import Settings
 from arbhub.state import DENIED, Report
 from executor.desk import PaperDesk
 from executor.journal import MemoryLedger
 from feeds.capture import SkippedLines, merge
-from feeds.market import BookUpdate
+from feeds.market import BookUpdate, ticks_of
 from hub.book import Books
 from hub.panel import Panel
 from hub.policy import Terms, decisions, fold
@@ -37,6 +37,7 @@ class Replay:
 
     def __init__(self, settings: Settings, captures: Iterable[Path], *, batch: int, skip_bad: bool) -> None:
         self._settings, self._captures, self._batch = settings, tuple(captures), batch
+        self._version = settings.version()
         self._skipped = SkippedLines() if skip_bad else None
         self._universe = Universe()
         self._books = Books(self._universe, settings.hub.max_quote_age_ms, settings.hub.depth)
@@ -86,7 +87,7 @@ class Replay:
             "pnl": t.pnl,
             "unhedged": sum(quantity != 0 for quantity in t.unhedged.values()),
             "skipped_lines": self._skipped.count if self._skipped else 0,
-            "config_version": self._settings.version(),
+            "config_version": self._version,
             "wall_s": self._wall_s,
             "decide_s": self._decide_s,
         }
@@ -104,7 +105,7 @@ class Replay:
         updates = merge(self._captures, self._skipped)
         while chunk := list(islice(updates, CHUNK)):
             self._learn(chunk, panel)
-            yield columns(chunk, self._universe)
+            yield ticks_of(chunk, self._universe)
 
     def _learn(self, chunk: Iterable[BookUpdate], panel: Panel) -> None:
         """Make known what the chunk names: its instruments on every venue of `taker_bps`, its venues by name."""
@@ -137,7 +138,7 @@ class Replay:
             self._sequence += len(batch)
             self._tally.decided(decided)
             if out:
-                out.writelines(lines(decided, self._universe, self._settings.version()))
+                out.writelines(lines(decided, self._universe, self._version))
 
     def _end(self, ts_ns: Ints, at: int, begin_ns: int) -> int:
         """Where the batch that begins at row `at` must end."""
@@ -183,18 +184,6 @@ class Tally:
         if report.kind == DENIED:
             self.denied[report.reason] += 1
         self.pnl |= {asset: pnl.cumulative for asset, pnl in report.values.pnl.items()}
-
-
-def columns(updates: list[BookUpdate], universe: Universe) -> Ticks:
-    """Updates as ticks, with the universe's ids."""
-    return Ticks(
-        np.array([u.ts_ns for u in updates], np.int64),
-        np.array([universe.symbol_ids[u.symbol] for u in updates], np.int64),
-        np.array([universe.venue_ids[u.venue] for u in updates], np.int64),
-        Side.from_levels([u.bids for u in updates]),
-        Side.from_levels([u.asks for u in updates]),
-        np.array([u.ts_event_ns or 0 for u in updates], np.int64),
-    )
 
 
 def lines(d: Decisions, universe: Universe, version: str) -> Iterator[bytes]:

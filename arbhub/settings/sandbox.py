@@ -9,7 +9,6 @@ from pydantic import Field, Strict, model_validator
 from arbhub.reference import split_symbol
 from arbhub.settings.section import Address, Amount, Names, Section
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 # What the wire shows of prices and sizes are eight decimals, so nothing below that can be told apart.
 Step = Annotated[float, Field(ge=1e-8, allow_inf_nan=False)]
 
