@@ -1,7 +1,8 @@
 """What a test may find in its log."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 def amiss(records: Iterable[logging.LogRecord]) -> list[str]:
@@ -9,3 +10,8 @@ def amiss(records: Iterable[logging.LogRecord]) -> list[str]:
     earlier test has closed."""
     messages = (record.getMessage() for record in records)
     return [message for message in messages if "PollerCompletionQueue" not in message]
+
+
+def of_another_loop(context: Mapping[str, Any]) -> bool:
+    """The same of what a loop's exception handler is told."""
+    return "PollerCompletionQueue" in context["message"] and str(context.get("exception")) == "Event loop is closed"
