@@ -415,7 +415,9 @@ async def test_a_deaf_client_does_not_hold_up_shutdown(
                 async with client_of(at) as other:
                     while not (flooding.done() or any(entry.get("code") for entry in logs)):
                         await other.ask(cheap())
-        assert [entry["code"] for entry in logs if "code" in entry] == ["RESOURCE_EXHAUSTED"] * (bound == 4)
+        # A flood that is still under way at the end is told so, as everybody is: UNAVAILABLE says nothing of deafness.
+        cut_off = [entry["code"] for entry in logs if entry.get("code", "UNAVAILABLE") != "UNAVAILABLE"]
+        assert cut_off == ["RESOURCE_EXHAUSTED"] * (bound == 4)
         await within(asyncio.gather(flooding, return_exceptions=True), "the end of the flood")
 
 
