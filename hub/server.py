@@ -24,7 +24,8 @@ from hub.session import RefusedError, Session, leg
 from hub.status import status
 
 SERVICE = "arbhub.v1.Hub"
-ANSWER_RESERVE_S = 0.001  # of the caller's deadline, to carry the answer back
+ANSWER_RESERVE_S = 0.001  # of the caller's deadline at least, to carry the answer back
+ANSWER_RESERVE = 0.1  # and that part of it: a caller with time to spare gets an answer from a busy machine too
 LAST_ROUNDS_S = 3.5  # at most, whatever the deadline, for rounds to end at shutdown
 LAST_ANSWERS_S = 0.5  # beyond that, for clients to read their last decisions
 MIN_WATCH_S = 0.05
@@ -107,7 +108,7 @@ class HubServicer:
         tick = await self._tick(request, context)
         answer: asyncio.Future[Decisions] = asyncio.get_running_loop().create_future()
         remaining = context.time_remaining()
-        limit = None if remaining is None else max(0, int((remaining - ANSWER_RESERVE_S) * 1e9))
+        limit = None if remaining is None else _answer_within(remaining)
 
         def reply(decided: Decisions) -> None:
             if not answer.done():  # the caller may have gone
@@ -146,6 +147,11 @@ class HubServicer:
             Side.from_levels([list(zip(r.ask_price, r.ask_size, strict=True))]),
             np.zeros(1, np.int64),
         )
+
+
+def _answer_within(remaining_s: float) -> int:
+    """How long a round may take, in ns, so that its answer reaches a caller who waits for `remaining_s`."""
+    return max(0, int((remaining_s - max(ANSWER_RESERVE_S, ANSWER_RESERVE * remaining_s)) * 1e9))
 
 
 async def _abort(context: Context, code: grpc.StatusCode, text: str) -> None:

@@ -334,7 +334,7 @@ async def test_evaluate_answers_within_the_callers_deadline() -> None:
         async with client_of(at) as client:
             await client.send(cheap(), dear())
             await silent.until(lambda: "batch" in silent.kinds(), "the question")
-            reply = await evaluate(at, 0.5, bid_price=[110.0], bid_size=[1.0], ask_price=[111.0], ask_size=[1.0])
+            reply = await evaluate(at, 2.0, bid_price=[110.0], bid_size=[1.0], ask_price=[111.0], ask_size=[1.0])
     assert (reply.approved, reply.reason) == (False, "EXECUTOR_UNAVAILABLE")
     assert math.isnan(reply.net_edge_bps)
 
