@@ -105,6 +105,7 @@ class HubServicer:
 
     async def evaluate(self, request: hub_pb2.EvaluateRequest, context: Context) -> hub_pb2.EvaluateReply:
         """One tick judged against the current books, within the caller's deadline and ours."""
+        received_ns = time.monotonic_ns()
         tick = await self._tick(request, context)
         answer: asyncio.Future[Decisions] = asyncio.get_running_loop().create_future()
         remaining = context.time_remaining()
@@ -115,7 +116,8 @@ class HubServicer:
                 answer.set_result(decided)
 
         self._hub.evaluate(tick, reply, limit)
-        return _evaluation(self._hub, await answer)
+        decided = await answer
+        return _evaluation(self._hub, decided, time.monotonic_ns() - received_ns)
 
     async def watch(self, request: hub_pb2.WatchRequest, _: Context) -> AsyncIterator[hub_pb2.Status]:
         """The hub's state, again and again."""
@@ -172,7 +174,7 @@ async def _write_all(session: Session, written: asyncio.Event, context: Context)
                 await context.write(session.pop())
 
 
-def _evaluation(hub: Hub, d: Decisions) -> hub_pb2.EvaluateReply:
+def _evaluation(hub: Hub, d: Decisions, held_ns: int) -> hub_pb2.EvaluateReply:
     venues = hub.universe.venues
     return hub_pb2.EvaluateReply(
         approved=bool(d.approved[0]),
@@ -187,6 +189,7 @@ def _evaluation(hub: Hub, d: Decisions) -> hub_pb2.EvaluateReply:
         buy_limit=d.buy_limit[0],
         sell_limit=d.sell_limit[0],
         config_version=hub.version,
+        held_ns=held_ns,
     )
 
 

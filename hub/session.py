@@ -3,6 +3,7 @@
 A batch that does not fit is refused whole, naming the column. Nothing here knows gRPC.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -96,10 +97,11 @@ class Session:
         self.on_answer()
 
     def _batch(self, batch_id: int, message: market_pb2.TickColumns) -> None:
+        received_ns = time.monotonic_ns()
         _bound(message)
         ticks = self._translated(decode_ticks(message))
         self.unanswered += 1
-        self._hub.submit(ticks, lambda decided: self._answer(batch_id, decided))
+        self._hub.submit(ticks, lambda decided: self._answer(batch_id, received_ns, decided))
 
     def _translated(self, t: Ticks) -> Ticks:
         for column, ids, known in (
@@ -115,12 +117,13 @@ class Session:
             raise ColumnError("column ts_ns has a time beyond all years: it is in nanoseconds since 1970")
         return Ticks(t.ts_ns, self._instrument[t.instrument], self._venue[t.venue], t.bids, t.asks, t.ts_event_ns)
 
-    def _answer(self, batch_id: int, decided: Decisions) -> None:
+    def _answer(self, batch_id: int, received_ns: int, decided: Decisions) -> None:
         self.unanswered -= 1
         u = self._hub.universe
         if self._named != (len(u.venues), len(u.symbols)):
             self._name()
-        self._put(encode_batch(batch_id, decided, self._hub.epoch, self._hub.version))
+        held_ns = time.monotonic_ns() - received_ns
+        self._put(encode_batch(batch_id, decided, self._hub.epoch, self._hub.version, held_ns))
         self.on_answer()
 
     def _name(self) -> None:
@@ -152,14 +155,16 @@ def _bound(message: market_pb2.TickColumns) -> None:
             )
 
 
-def encode_batch(batch_id: int, decided: Decisions, epoch: int, version: str) -> bytes:
-    """A StreamReply with one decision batch, whose reasons are those that occur in it."""
+def encode_batch(batch_id: int, decided: Decisions, epoch: int, version: str, held_ns: int) -> bytes:
+    """A StreamReply with one decision batch, whose reasons are those that occur in it; `held_ns`: how long it took."""
     counts = np.bincount(decided.reason, minlength=1)
     codes = np.nonzero(counts[1:])[0] + 1
     number = np.zeros(len(counts), np.int64)
     number[codes] = np.arange(1, len(codes) + 1)
     names = [decided.reasons[code] for code in codes.tolist()]
-    head = hub_pb2.DecisionBatch(batch_id=batch_id, epoch=epoch, config_version=version, reasons=names)
+    head = hub_pb2.DecisionBatch(
+        batch_id=batch_id, epoch=epoch, config_version=version, reasons=names, held_ns=held_ns
+    )
     columns = encode_decisions(replace(decided, reason=number[decided.reason]))
     return submessage(NAMES_BATCH, head.SerializeToString() + submessage(DECISIONS, columns))
 

@@ -132,9 +132,12 @@ class DecisionBatch(_message.Message):
     CONFIG_VERSION_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     DECISIONS_FIELD_NUMBER: _builtins.int
+    HELD_NS_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.int
     epoch: _builtins.int
     config_version: _builtins.str
+    held_ns: _builtins.int
+    """from the hub's receipt of the tick batch to this answer"""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -147,10 +150,11 @@ class DecisionBatch(_message.Message):
         config_version: _builtins.str = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
         decisions: _decision_pb2.DecisionColumns | None = ...,
+        held_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "config_version", b"config_version", "decisions", b"decisions", "epoch", b"epoch", "reasons", b"reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "config_version", b"config_version", "decisions", b"decisions", "epoch", b"epoch", "held_ns", b"held_ns", "reasons", b"reasons"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -214,6 +218,7 @@ class EvaluateReply(_message.Message):
     BUY_LIMIT_FIELD_NUMBER: _builtins.int
     SELL_LIMIT_FIELD_NUMBER: _builtins.int
     CONFIG_VERSION_FIELD_NUMBER: _builtins.int
+    HELD_NS_FIELD_NUMBER: _builtins.int
     approved: _builtins.bool
     reason: _builtins.str
     buy_venue: _builtins.str
@@ -227,6 +232,8 @@ class EvaluateReply(_message.Message):
     buy_limit: _builtins.float
     sell_limit: _builtins.float
     config_version: _builtins.str
+    held_ns: _builtins.int
+    """from the hub's receipt of the request to this answer"""
     def __init__(
         self,
         *,
@@ -242,10 +249,11 @@ class EvaluateReply(_message.Message):
         buy_limit: _builtins.float = ...,
         sell_limit: _builtins.float = ...,
         config_version: _builtins.str = ...,
+        held_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "buy_limit", b"buy_limit", "buy_venue", b"buy_venue", "config_version", b"config_version", "fee_bps", b"fee_bps", "gross_edge_bps", b"gross_edge_bps", "net_edge_bps", b"net_edge_bps", "quantity", b"quantity", "reason", b"reason", "sell_limit", b"sell_limit", "sell_venue", b"sell_venue", "slippage_bps", b"slippage_bps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "buy_limit", b"buy_limit", "buy_venue", b"buy_venue", "config_version", b"config_version", "fee_bps", b"fee_bps", "gross_edge_bps", b"gross_edge_bps", "held_ns", b"held_ns", "net_edge_bps", b"net_edge_bps", "quantity", b"quantity", "reason", b"reason", "sell_limit", b"sell_limit", "sell_venue", b"sell_venue", "slippage_bps", b"slippage_bps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
