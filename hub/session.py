@@ -162,9 +162,7 @@ def encode_batch(batch_id: int, decided: Decisions, epoch: int, version: str, he
     number = np.zeros(len(counts), np.int64)
     number[codes] = np.arange(1, len(codes) + 1)
     names = [decided.reasons[code] for code in codes.tolist()]
-    head = hub_pb2.DecisionBatch(
-        batch_id=batch_id, epoch=epoch, config_version=version, reasons=names, held_ns=held_ns
-    )
+    head = hub_pb2.DecisionBatch(batch_id=batch_id, epoch=epoch, config_version=version, reasons=names, held_ns=held_ns)
     columns = encode_decisions(replace(decided, reason=number[decided.reason]))
     return submessage(NAMES_BATCH, head.SerializeToString() + submessage(DECISIONS, columns))
 

@@ -21,8 +21,8 @@ from rich.live import Live
 
 from arbhub.cli.app import app, settings_of
 from arbhub.cli.demo_table import line, summary, table
-from arbhub.cli.processes import Household
 from arbhub.cli.up import services
+from arbhub.processes import Household
 from arbhub.service import channel, run_until_signal
 from arbhub.v1 import hub_pb2, hub_pb2_grpc
 

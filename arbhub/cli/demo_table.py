@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 
-from arbhub.cli.processes import Household
+from arbhub.processes import Household
 from arbhub.v1 import hub_pb2
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import structlog
 
 from arbhub.cli.app import ConfigOption, SetOption, app, settings_of
-from arbhub.cli.processes import Household, Service
+from arbhub.processes import Household, Service
 from arbhub.service import ServiceError, run_until_signal
 from arbhub.settings.engines import IN_PROCESS
 from arbhub.settings.schema import Settings

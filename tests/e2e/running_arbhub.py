@@ -11,8 +11,8 @@ import pytest
 import tomli_w
 
 from arbhub.cli.demo import on_free_ports
-from arbhub.cli.processes import Household
 from arbhub.cli.up import services
+from arbhub.processes import Household
 from arbhub.settings.load import load
 from arbhub.v1 import hub_pb2, hub_pb2_grpc
 

@@ -5,7 +5,7 @@ import math
 from rich.console import Console, RenderableType
 
 from arbhub.cli.demo_table import line, summary, table
-from arbhub.cli.processes import Household
+from arbhub.processes import Household
 from arbhub.v1 import hub_pb2
 
 LATENCY = hub_pb2.LatencyStatus(p50_ms=1.25, p99_ms=2.5, max_ms=3.75)

@@ -14,7 +14,7 @@ from reference.model import ModelSettings, decide
 from reference.streams import dense_capture, read_capture, write_capture
 
 from arbhub.cli.demo import free_ports
-from arbhub.cli.processes import Household, Service
+from arbhub.processes import Household, Service
 
 WORKED_EXAMPLE = MARKETDATA / "btcbrl-two-venues.jsonl.gz"
 NAMES = ("spread", "fee", "liquidity", "risk")

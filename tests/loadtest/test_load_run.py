@@ -10,7 +10,7 @@ import orjson
 import pytest_asyncio
 
 from arbhub.cli.demo import free_ports
-from arbhub.cli.processes import Household, Service
+from arbhub.processes import Household, Service
 
 KEYS = {"rate", "achieved", "seconds", "sent", "decided", "approved", "shed", "timeouts", "latency_ms"}
 MORE_KEYS = {"driver_error_us", "cpu_s", "rss_mb"}
