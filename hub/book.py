@@ -14,10 +14,9 @@ import numpy as np
 
 from arbhub.columns import Bools, Depth, Floats, Ints, Opportunities, Side, Ticks
 from arbhub.reference import Universe
-from hub.levels import Levels, moved
+from hub.store import NO_TICK, Store
 
 OPPORTUNITY, NO_COUNTERPART, SAME_VENUE = 0, 1, 2
-NO_TICK = -(1 << 62)
 
 
 def well_formed(ticks: Ticks) -> Bools:
@@ -90,46 +89,18 @@ class _Pairs:
 
 
 class Books:
-    """The stored books and the run of each instrument's edge."""
+    """The stored books, the run of each instrument's edge, and what a batch makes of them."""
 
     def __init__(self, universe: Universe, max_quote_age_ms: float, depth: int) -> None:
         self.universe = universe
         self.depth = depth
-        self._max_age_ns = max_quote_age_ms * 1e6
-        self._columns: list[str] = []  # venue of each column, in name order
-        self._column: Ints = np.zeros(0, np.int64)  # venue id -> column
-        self._venue: Ints = np.zeros(0, np.int64)  # column -> venue id
-        self._numbers: Ints = np.zeros((0, 1), np.int64)  # of the columns, as a column
-        self._usable: Bools = np.zeros((0, 0), np.bool_)
-        self._ts: Ints = np.zeros((0, 0), np.int64)
-        self._bids, self._asks = Levels(), Levels()
-        self._run_legs: Ints = np.zeros(0, np.int64)  # legs of the running edge, -1: none
-        self._run_since: Ints = np.zeros(0, np.int64)
+        self.store = Store()
+        self.max_age_ns = max_quote_age_ms * 1e6
         self.resize()
 
     def resize(self) -> None:
         """Follow the universe: call after it has merged new reference data."""
-        names = sorted(self.universe.venues)
-        shape = (len(self.universe.symbols), len(names))
-        if shape == self._ts.shape:  # names only ever come
-            return
-        at: Ints = np.array([names.index(name) for name in self._columns], np.int64)
-        self._usable, self._ts = moved(self._usable, shape, at, False), moved(self._ts, shape, at, NO_TICK)
-        self._bids.resize(shape, at)
-        self._asks.resize(shape, at)
-        self._resize_runs(shape, at)
-        self._columns = names
-        self._venue = np.array([self.universe.venue_ids[name] for name in names], np.int64)
-        self._column = np.argsort(self._venue, kind="stable")
-        self._numbers = np.arange(len(names))[:, None]
-
-    def _resize_runs(self, shape: tuple[int, int], at: Ints) -> None:
-        """Legs are named by columns, which move as venues sort in between."""
-        running = np.nonzero(self._run_legs >= 0)[0]
-        legs, since = self._run_legs[running], self._run_since[running]
-        self._run_legs, self._run_since = np.full(shape[0], -1), np.full(shape[0], NO_TICK)
-        self._run_legs[running] = at[legs // len(at)] * shape[1] + at[legs % len(at)] if len(at) else -1
-        self._run_since[running] = since
+        self.store.resize(self.universe)
 
     def apply(self, ticks: Ticks, first_sequence: int, *, depth: bool) -> Resolved:
         """Take the ticks in, in order, and return what each of them offers; `depth` asks for both legs' levels."""
@@ -141,27 +112,27 @@ class Books:
 
     def ticks(self) -> Ticks:
         """Every stored book as a tick, in the order of time; one that is not usable comes as an empty one."""
-        inst, column = np.nonzero(self._ts != NO_TICK)
-        order = np.argsort(self._ts[inst, column], kind="stable")
+        inst, column = np.nonzero(self.store.ts != NO_TICK)
+        order = np.argsort(self.store.ts[inst, column], kind="stable")
         inst, column = inst[order], column[order]
-        usable = self._usable[inst, column]
+        usable = self.store.usable[inst, column]
         return Ticks(
-            self._ts[inst, column],
+            self.store.ts[inst, column],
             inst,
-            self._venue[column],
-            self._bids.rows(inst, column, usable),
-            self._asks.rows(inst, column, usable),
+            self.store.venue[column],
+            self.store.bids.rows(inst, column, usable),
+            self.store.asks.rows(inst, column, usable),
             np.zeros(len(inst), np.int64),
         )
 
     def tops(self, now_ns: int) -> list[tuple[str, str, float, float, float, bool]]:
         """(venue, symbol, bid, ask, age in ms, usable) of every book ever ticked, for a person to look at."""
         found = []
-        for i, c in zip(*np.nonzero(self._ts != NO_TICK), strict=True):
-            age_ns = max(0, now_ns - int(self._ts[i, c]))
-            bid, ask = (float(levels.price[i, c, 0]) for levels in (self._bids, self._asks))
-            usable = bool(self._usable[i, c]) and age_ns <= self._max_age_ns
-            found.append((self._columns[c], self.universe.symbols[i], bid, ask, age_ns / 1e6, usable))
+        for i, c in zip(*np.nonzero(self.store.ts != NO_TICK), strict=True):
+            age_ns = max(0, now_ns - int(self.store.ts[i, c]))
+            bid, ask = (float(levels.price[i, c, 0]) for levels in (self.store.bids, self.store.asks))
+            usable = bool(self.store.usable[i, c]) and age_ns <= self.max_age_ns
+            found.append((self.store.columns[c], self.universe.symbols[i], bid, ask, age_ns / 1e6, usable))
         return found
 
     def _resolve(self, ticks: Ticks, first_sequence: int, *, depth: bool, store: bool) -> Resolved:
@@ -183,31 +154,31 @@ class Books:
         inst, ts, row = ticks.instrument[order], ticks.ts_ns[order], np.arange(len(ticks))
         first, fine = _firsts(inst), well_formed(ticks)
         start = np.maximum.accumulate(np.where(first, row, 0))
-        ticked = self._column[ticks.venue[order]] == self._numbers
+        ticked = self.store.column[ticks.venue[order]] == self.store.numbers
         last = np.maximum.accumulate(np.where(ticked, row, -1), axis=1)
         fresh: Bools = last >= start
         source = order[last]  # any tick where not fresh
-        ts_quoted = np.where(fresh, ticks.ts_ns[source], self._ts[inst].T)
-        usable = np.where(fresh, fine[source], self._usable[inst].T)
-        usable &= ts - ts_quoted <= self._max_age_ns
-        bid = np.where(fresh, ticks.bids.price[source, 0], self._bids.price[inst, :, 0].T)
-        ask = np.where(fresh, ticks.asks.price[source, 0], self._asks.price[inst, :, 0].T)
+        ts_quoted = np.where(fresh, ticks.ts_ns[source], self.store.ts[inst].T)
+        usable = np.where(fresh, fine[source], self.store.usable[inst].T)
+        usable &= ts - ts_quoted <= self.max_age_ns
+        bid = np.where(fresh, ticks.bids.price[source, 0], self.store.bids.price[inst, :, 0].T)
+        ask = np.where(fresh, ticks.asks.price[source, 0], self.store.asks.price[inst, :, 0].T)
         return _View(ticks, order, row, inst, ts, first, start, fine, fresh, source, ts_quoted, usable, bid, ask)
 
     def _runs(self, view: _View, pairs: _Pairs, *, store: bool) -> Ints:
         """Since when each row's legs have shown an edge without a break; the row's own time where they do not."""
         row, inst, first = view.row, view.inst, view.first
         edge = pairs.offered & (pairs.bid > pairs.ask)
-        legs = np.where(edge, pairs.buy * len(self._columns) + pairs.sell, -1)
+        legs = np.where(edge, pairs.buy * len(self.store.columns) + pairs.sell, -1)
         before = np.empty_like(legs)
         before[1:] = legs[:-1]
-        before[first] = self._run_legs[inst[first]]
+        before[first] = self.store.run_legs[inst[first]]
         begins = (legs != before) | ~edge
         begun = np.maximum.accumulate(np.where(begins, row, -1))
-        since = np.where(begun >= view.start, view.ts[begun], self._run_since[inst])
+        since = np.where(begun >= view.start, view.ts[begun], self.store.run_since[inst])
         if store:
             end = _lasts(first)
-            self._run_legs[inst[end]], self._run_since[inst[end]] = legs[end], since[end]
+            self.store.run_legs[inst[end]], self.store.run_since[inst[end]] = legs[end], since[end]
         return since
 
     def _opportunities(
@@ -215,15 +186,15 @@ class Books:
     ) -> Opportunities:
         """Those of the rows `at`."""
         buy, sell, inst = pairs.buy[at], pairs.sell[at], view.inst[at]
-        asks = self._asks.as_of(inst, buy, view.ticks.asks, view.source[buy, at], view.fresh[buy, at])
-        bids = self._bids.as_of(inst, sell, view.ticks.bids, view.source[sell, at], view.fresh[sell, at])
+        asks = self.store.asks.as_of(inst, buy, view.ticks.asks, view.source[buy, at], view.fresh[buy, at])
+        bids = self.store.bids.as_of(inst, sell, view.ticks.bids, view.source[sell, at], view.fresh[sell, at])
         return Opportunities(
             sequence=first_sequence + view.order[at],
             ts_ns=view.ts[at],
             instrument=inst,
             candidate=np.zeros(len(at), np.int64),
-            buy_venue=self._venue[buy],
-            sell_venue=self._venue[sell],
+            buy_venue=self.store.venue[buy],
+            sell_venue=self.store.venue[sell],
             buy_ask=pairs.ask[at],
             buy_ask_size=asks.size[:, 0],
             sell_bid=pairs.bid[at],
@@ -240,9 +211,9 @@ class Books:
         column, group = np.nonzero(view.fresh[:, end])
         at = end[group]
         inst, tick = view.inst[at], view.source[column, at]
-        self._usable[inst, column], self._ts[inst, column] = view.fine[tick], view.ticks.ts_ns[tick]
-        self._bids.put(inst, column, view.ticks.bids.take(tick))
-        self._asks.put(inst, column, view.ticks.asks.take(tick))
+        self.store.usable[inst, column], self.store.ts[inst, column] = view.fine[tick], view.ticks.ts_ns[tick]
+        self.store.bids.put(inst, column, view.ticks.bids.take(tick))
+        self.store.asks.put(inst, column, view.ticks.asks.take(tick))
 
 
 def _choose(view: _View) -> _Pairs:
