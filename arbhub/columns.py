@@ -6,6 +6,7 @@ form is in `arbhub.wire`. Arrays handed over in a column set are not written to 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,6 +163,10 @@ class Depth:
         """The rows given, in that order."""
         return Depth(self.asks.take(rows), self.bids.take(rows))
 
+    def slice(self, start: int, stop: int) -> "Depth":
+        """Rows start to stop, as views."""
+        return Depth(self.asks.slice(start, stop), self.bids.slice(start, stop))
+
 
 @dataclass(frozen=True, slots=True)
 class Opportunities:
@@ -187,8 +192,16 @@ class Opportunities:
 
     def take(self, rows: Ints) -> "Opportunities":
         """The rows given, in that order."""
-        taken = {f.name: getattr(self, f.name).take(rows) for f in fields(self) if f.name != "depth"}
-        return Opportunities(**taken, depth=self.depth.take(rows) if self.depth else None)
+        taken = (column.take(rows) for column in _OPPORTUNITY_COLUMNS(self))
+        return Opportunities(*taken, depth=self.depth.take(rows) if self.depth else None)
+
+    def slice(self, start: int, stop: int) -> "Opportunities":
+        """Rows start to stop, as views."""
+        cut = (column[start:stop] for column in _OPPORTUNITY_COLUMNS(self))
+        return Opportunities(*cut, depth=self.depth.slice(start, stop) if self.depth else None)
+
+
+_OPPORTUNITY_COLUMNS = attrgetter(*(f.name for f in fields(Opportunities) if f.name != "depth"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +222,12 @@ class Verdicts:
         """The rows given, in that order."""
         cut = (None if c is None else c.take(rows) for c in (self.buy_limit, self.sell_limit))
         return Verdicts(self.verdict[rows], self.reason[rows], self.bps[rows], self.quantity[rows], *cut)
+
+    def slice(self, start: int, stop: int) -> "Verdicts":
+        """Rows start to stop, as views."""
+        at = slice(start, stop)
+        cut = (None if c is None else c[at] for c in (self.buy_limit, self.sell_limit))
+        return Verdicts(self.verdict[at], self.reason[at], self.bps[at], self.quantity[at], *cut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,5 +263,11 @@ class Decisions:
 
     def take(self, rows: Ints) -> "Decisions":
         """The rows given, in that order; the reasons stay as they are."""
-        taken = {f.name: getattr(self, f.name).take(rows) for f in fields(self) if f.name != "reasons"}
-        return Decisions(**taken, reasons=self.reasons)
+        return Decisions(*(column.take(rows) for column in _DECISION_COLUMNS(self)), reasons=self.reasons)
+
+    def slice(self, start: int, stop: int) -> "Decisions":
+        """Rows start to stop, as views; the reasons stay as they are."""
+        return Decisions(*(column[start:stop] for column in _DECISION_COLUMNS(self)), reasons=self.reasons)
+
+
+_DECISION_COLUMNS = attrgetter(*(f.name for f in fields(Decisions) if f.name != "reasons"))

@@ -12,6 +12,7 @@ import numpy as np
 
 from arbhub.columns import APPROVE, REJECT, Bools, Floats, Ints, Opportunities, Verdicts
 from arbhub.reference import Universe
+from arbhub.rows import Opportunity, Verdict, opportunity_columns, verdict_rows
 from arbhub.settings.engines import EnginesSettings
 from arbhub.settings.risk import RiskSettings
 from arbhub.settings.section import Section
@@ -34,6 +35,12 @@ class Engine(ABC):
     wants_depth = False
     wants_state = False
 
+    def __init_subclass__(cls) -> None:
+        """Who judges in another way does so of one row too: an inherited `judge_row` would know nothing of it."""
+        super().__init_subclass__()
+        if "judge" in vars(cls) and "judge_row" not in vars(cls):
+            cls.judge_row = Engine.judge_row  # type: ignore[method-assign]  # that is the point
+
     @abstractmethod
     def configure(self, configuration: EngineConfiguration) -> None:
         """Take new settings; called again whenever they change."""
@@ -51,16 +58,41 @@ class Engine(ABC):
     def judge(self, opportunities: Opportunities) -> Verdicts:
         """One verdict a row."""
 
+    def judge_row(self, opportunity: Opportunity) -> Verdict | None:  # noqa: ARG002  # for those who can
+        """What `judge` says, to the bit, of one row; None where only `judge` knows."""
+        return None
+
+    def judge_rows(self, rows: Sequence[Opportunity]) -> list[Verdict]:
+        """What `judge` says of a few rows, at a fraction of its cost where `judge_row` knows."""
+        judged = []
+        try:
+            for row in rows:
+                verdict = self.judge_row(row)
+                if verdict is None:
+                    break
+                judged.append(verdict)
+            else:
+                return judged
+        except ZeroDivisionError:  # arrays make an infinity or a NaN of it
+            pass
+        return verdict_rows(self.judge(opportunity_columns(rows)))
+
 
 def first_reason(n: int, rules: Sequence[Bools]) -> Ints:
     """The number of the first rule that holds of each row, counted from 1; 0 where none does."""
     reason = np.zeros(n, np.int64)
     for number in range(len(rules), 0, -1):
-        reason[rules[number - 1]] = number
+        rule = rules[number - 1]
+        if np.count_nonzero(rule):  # mostly nowhere, and that is seen much faster than written
+            reason[rule] = number
     return reason
 
 
 def verdicts(reason: Ints, bps: Floats, quantity: Floats | None = None) -> Verdicts:
     """Reject where there is a reason, approve elsewhere; without `quantity` no cap."""
     cap = np.full(len(reason), np.inf) if quantity is None else quantity
-    return Verdicts(np.where(reason == 0, APPROVE, REJECT), reason, bps, cap)
+    rejected = reason != 0
+    verdict = np.ones(len(reason), np.int64)  # APPROVE
+    if np.count_nonzero(rejected):
+        verdict[rejected] = REJECT
+    return Verdicts(verdict, reason, bps, cap)

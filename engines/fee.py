@@ -1,10 +1,13 @@
 """Fee: what both legs' taker fees cost of the edge. A fee that is not known is a reject, never zero."""
 
+import math
+
 import numpy as np
 
-from arbhub.columns import Bools, Floats, Opportunities, Verdicts, as_ieee754
+from arbhub.columns import APPROVE, REJECT, Bools, Floats, Opportunities, Verdicts, as_ieee754
 from arbhub.engine import Engine, EngineConfiguration, first_reason, verdicts
 from arbhub.reference import Universe, taker_table
+from arbhub.rows import Opportunity, Verdict
 
 
 class Fee(Engine):
@@ -41,3 +44,17 @@ class Fee(Engine):
             np.isnan(bps),
         )
         return verdicts(first_reason(len(o), rules), bps)
+
+    def judge_row(self, opportunity: Opportunity) -> Verdict:
+        """The same of one."""
+        o, taker_bps, trades, listed = opportunity, self._taker_bps, self._trades, self._universe.listed
+        instrument, buy, sell = o.instrument, o.buy_venue, o.sell_venue
+        bps = -(taker_bps.item(instrument, buy) + taker_bps.item(instrument, sell) * o.sell_bid / o.buy_ask)
+        reason = 0
+        if not (trades.item(buy) and trades.item(sell)):
+            reason = 1
+        elif not (listed.item(instrument, buy) and listed.item(instrument, sell)):
+            reason = 2
+        elif math.isnan(bps):
+            reason = 3
+        return Verdict(REJECT if reason else APPROVE, reason, bps, math.inf)

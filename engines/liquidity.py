@@ -4,10 +4,14 @@ Sums run level by level in order (`numpy.add.accumulate` is sequential along a r
 depend on what else is in the batch.
 """
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
-from arbhub.columns import Floats, Ints, Opportunities, Side, Verdicts, as_ieee754
+from arbhub.columns import APPROVE, Floats, Ints, Opportunities, Side, Verdicts, as_ieee754
 from arbhub.engine import Engine, EngineConfiguration, verdicts
+from arbhub.rows import Opportunity, Verdict
 
 
 class Liquidity(Engine):
@@ -37,6 +41,41 @@ class Liquidity(Engine):
         slippage = np.minimum((vwap_sell - vwap_buy) / vwap_buy * 1e4 - gross, 0.0)
         v = verdicts(np.zeros(len(o), np.int64), slippage, quantity)
         return Verdicts(v.verdict, v.reason, v.bps, v.quantity, buy_limit, sell_limit)
+
+    def judge_row(self, opportunity: Opportunity) -> Verdict | None:
+        """The same of one that has depth to trade."""
+        o = opportunity
+        if o.ask_price is None:
+            return None
+        quantity = self._max_notional / o.buy_ask
+        for sizes in (o.ask_size, o.bid_size):
+            held = 0.0
+            for size in sizes:
+                held += size
+            quantity = quantity if quantity <= held else held
+        if not 0.0 < quantity < math.inf:
+            return None
+        vwap_buy, buy_limit = _walk_row(o.ask_price, o.ask_size, quantity)
+        vwap_sell, sell_limit = _walk_row(o.bid_price, o.bid_size, quantity)
+        gross = (o.sell_bid - o.buy_ask) / o.buy_ask * 1e4
+        slippage = (vwap_sell - vwap_buy) / vwap_buy * 1e4 - gross
+        if math.isnan(slippage):
+            return None
+        return Verdict(APPROVE, 0, slippage if slippage < 0.0 else 0.0, quantity, buy_limit, sell_limit)
+
+
+def _walk_row(prices: Sequence[float], sizes: Sequence[float], quantity: float) -> tuple[float, float]:
+    """As `_walk`, for one row and a quantity above zero."""
+    before, cost, worst = 0.0, 0.0, prices[-1]
+    for price, size in zip(prices, sizes, strict=True):
+        left = quantity - before
+        if left > 0.0:
+            take = left if left < size else size
+            if take > 0.0:
+                worst = price
+            cost += take * price
+        before += size
+    return cost / quantity, worst
 
 
 def _walk(side: Side, filled: Floats, quantity: Floats) -> tuple[Floats, Floats]:

@@ -3,11 +3,14 @@ true state; this engine only spares it what is hopeless, and caps the quantity."
 
 import numpy as np
 
-from arbhub.columns import Floats, Opportunities, Verdicts, as_ieee754
+from arbhub.columns import REJECT, Floats, Opportunities, Verdicts, as_ieee754
 from arbhub.engine import Engine, EngineConfiguration, verdicts
 from arbhub.limits import REASONS, Pair, headroom
 from arbhub.reference import Universe, taker_table
+from arbhub.rows import Opportunity, Verdict
 from arbhub.state import LedgerState, Report, Snapshot
+
+STATE_UNKNOWN = REASONS.index("STATE_UNKNOWN") + 1
 
 
 class Risk(Engine):
@@ -53,6 +56,10 @@ class Risk(Engine):
         pair = Pair(o.ts_ns, o.instrument, o.buy_venue, o.sell_venue, o.buy_ask, o.sell_bid, limit, fee)
         room = headroom(self._state, self._limits, pair)
         return verdicts(room.reason, np.zeros(len(o)), room.quantity)
+
+    def judge_row(self, opportunity: Opportunity) -> Verdict | None:  # noqa: ARG002  # as long as nothing is known
+        """The same of one, for as long as the state is unknown."""
+        return None if self._state.known else Verdict(REJECT, STATE_UNKNOWN, 0.0, 0.0)
 
     def _tabulate(self) -> None:
         fees = self._fees

@@ -1,20 +1,25 @@
-"""The shell round one engine: a stream a hub connection, each with an engine of its own.
+"""The shell round the engines of a place, one or several: a stream a hub connection, each with engines of its own.
 
 So a connection knows only what it was told over itself: a hub that connects anew starts from nothing, and sends
-configuration, reference data and state before it asks. What a hub may not say ends its stream, and no other.
+configuration, reference data and state before it asks. What a hub may not say ends its stream, and no other. An
+engine that fails to judge has no answer, and silences no other engine; one that fails to take a control frame ends
+the stream, because nobody could trust it with what comes after.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
+from arbhub import rowwire
 from arbhub.columns import Ints, Opportunities
 from arbhub.control import BadReferenceError, decode_reference, decode_report, decode_snapshot
 from arbhub.engine import Engine, EngineConfiguration
 from arbhub.reference import Universe
+from arbhub.rows import Opportunity
 from arbhub.service import OnReady, OpenStreams, ServiceError, serving, settle_memory
 from arbhub.settings.engines import IN_PROCESS
 from arbhub.settings.schema import Settings
@@ -23,9 +28,13 @@ from arbhub.wire import ColumnError, batch_frame, decode_opportunities, encode_v
 from engines.table import ENGINES
 
 SERVICE = "arbhub.v1.Engine"
+BATCH = engine_pb2.EngineRequest.BATCH_FIELD_NUMBER
+OPPORTUNITIES = engine_pb2.OpportunityBatch.OPPORTUNITIES_FIELD_NUMBER
+DEPTH = engine_pb2.OpportunityBatch.DEPTH_FIELD_NUMBER
 VERDICT_BATCH = engine_pb2.EngineReply.BATCH_FIELD_NUMBER
 VERDICTS = engine_pb2.VerdictBatch.VERDICTS_FIELD_NUMBER
 Context = grpc.aio.ServicerContext[bytes, bytes]
+Asked = Opportunities | list[Opportunity]
 
 log = structlog.get_logger()
 
@@ -35,24 +44,30 @@ class RefusedError(ValueError):
 
 
 class Conversation:
-    """One hub connection: what it was told, and the engine that answers it."""
+    """One hub connection: what it was told, and the engines that answer it."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine, self._universe = engine, Universe()
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self._engines, self._universe = tuple(engines), Universe()
+        self._stateful = [engine for engine in engines if engine.wants_state]
+        self._needs_depth = next((engine.name for engine in engines if engine.wants_depth), None)
         self._configured = False
+        self._failing: set[str] = set()
 
-    def hello(self) -> bytes:
-        """Who answers here, and what it wants to be told."""
-        e = self._engine
-        hello = engine_pb2.EngineHello(
-            name=e.name, reasons=e.reasons, wants_depth=e.wants_depth, wants_state=e.wants_state
-        )
-        return engine_pb2.EngineReply(hello=hello).SerializeToString()
+    def hellos(self) -> list[bytes]:
+        """Who answers here, in the order of their verdicts, and what each wants to be told."""
+        hosted = [engine.name for engine in self._engines] if len(self._engines) > 1 else []
+        hellos = [
+            engine_pb2.EngineHello(
+                name=e.name, reasons=e.reasons, wants_depth=e.wants_depth, wants_state=e.wants_state, hosted=hosted
+            )
+            for e in self._engines
+        ]
+        return [engine_pb2.EngineReply(hello=hello).SerializeToString() for hello in hellos]
 
     def answer(self, frame: bytes) -> bytes | None:
         """Take a control frame (None), or answer a batch. RefusedError where it is neither, or does not fit."""
         try:
-            return self._answer(engine_pb2.EngineRequest.FromString(frame))
+            return self._answer_rows(frame) or self._answer(engine_pb2.EngineRequest.FromString(frame))
         except DecodeError:
             raise RefusedError("a frame is no EngineRequest") from None
         except (ColumnError, BadReferenceError) as error:
@@ -68,11 +83,16 @@ class Conversation:
             return self._judge(request.batch)
         elif kind == "reference":
             self._universe.merge(decode_reference(request.reference))
-            self._engine.reference(self._universe)
+            for engine in self._engines:
+                engine.reference(self._universe)
         elif kind == "snapshot":
-            self._engine.snapshot(decode_snapshot(request.snapshot))
+            snapshot = decode_snapshot(request.snapshot)
+            for engine in self._stateful:
+                engine.snapshot(snapshot)
         elif kind == "report":
-            self._engine.report(decode_report(request.report))
+            report = decode_report(request.report)
+            for engine in self._stateful:
+                engine.report(report)
         else:
             raise RefusedError("a frame is of no kind known here")
         return None
@@ -82,14 +102,47 @@ class Conversation:
             configuration = EngineConfiguration.model_validate_json(settings)
         except ValueError as error:
             raise RefusedError(f"configuration: {error}") from None
-        self._engine.configure(configuration)
+        for engine in self._engines:
+            engine.configure(configuration)
         self._configured = True
+
+    def _answer_rows(self, frame: bytes) -> bytes | None:
+        """Answer a batch of a few rows; None where it is none, or not all well, which `_judge` looks into."""
+        batch = rowwire.batch_of(frame, BATCH) if self._configured else None
+        if batch is None or [span[0] for span in batch[1]] not in ([OPPORTUNITIES], [OPPORTUNITIES, DEPTH]):
+            return None
+        batch_id, spans = batch
+        rows = rowwire.decode_opportunities(frame, spans[0], spans[1] if len(spans) > 1 else None)
+        if rows is None or (self._needs_depth and rows[0].ask_price is None):
+            return None
+        symbols, venues = len(self._universe.symbols), len(self._universe.venues)
+        if any(o.instrument >= symbols or o.buy_venue >= venues or o.sell_venue >= venues for o in rows):
+            return None
+        return self._batch(batch_id, rows)
 
     def _judge(self, batch: engine_pb2.OpportunityBatch) -> bytes:
         opportunities = decode_opportunities(batch.opportunities, batch.depth)
         self._check(opportunities)
-        columns = encode_verdicts(self._engine.judge(opportunities))
-        return batch_frame(VERDICT_BATCH, batch.batch_id, submessage(VERDICTS, columns))
+        return self._batch(batch.batch_id, opportunities)
+
+    def _batch(self, batch_id: int, asked: Asked) -> bytes:
+        body = b"".join([submessage(VERDICTS, self._verdicts(engine, asked)) for engine in self._engines])
+        return batch_frame(VERDICT_BATCH, batch_id, body)
+
+    def _verdicts(self, engine: Engine, asked: Asked) -> bytes:
+        """As VerdictColumns, none where it fails; the log says once why, until the engine is well again."""
+        try:
+            answer = engine.judge_rows(asked) if isinstance(asked, list) else engine.judge(asked)
+            if len(answer) != len(asked):
+                raise ValueError("its verdicts are not one a row")
+            columns = rowwire.encode_verdicts(answer) if isinstance(answer, list) else encode_verdicts(answer)
+        except Exception:
+            if engine.name not in self._failing:
+                log.exception("engine failed", engine=engine.name)
+            self._failing.add(engine.name)
+            return b""
+        self._failing.discard(engine.name)
+        return columns
 
     def _check(self, o: Opportunities) -> None:
         """Ids of the universe, and depth where it is needed: judging takes them as given."""
@@ -97,8 +150,8 @@ class Conversation:
         _known("instrument", o.instrument, len(u.symbols))
         _known("buy_venue", o.buy_venue, len(u.venues))
         _known("sell_venue", o.sell_venue, len(u.venues))
-        if self._engine.wants_depth and o.depth is None and len(o):
-            raise RefusedError(f"the engine {self._engine.name} was asked without depth")
+        if self._needs_depth and o.depth is None and len(o):
+            raise RefusedError(f"the engine {self._needs_depth} was asked without depth")
 
 
 def _known(column: str, ids: Ints, count: int) -> None:
@@ -109,20 +162,22 @@ def _known(column: str, ids: Ints, count: int) -> None:
 class EngineServicer:
     """The one call of the Engine service."""
 
-    def __init__(self, name: str) -> None:
-        self._name, self._streams = name, OpenStreams()
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names, self._streams = names, OpenStreams()
 
     async def evaluate(self, _: Any, context: Context) -> None:
-        """One hub connection, with a new engine."""
-        conversation = Conversation(ENGINES[self._name]())
-        log.info("hub connected", engine=self._name, peer=context.peer())
+        """One hub connection, with new engines."""
+        conversation = Conversation([ENGINES[name]() for name in self._names])
+        said = {"engine": ", ".join(self._names), "peer": context.peer()}
+        log.info("hub connected", **said)
         async with self._streams.holding(context):
-            await context.write(conversation.hello())
+            for hello in conversation.hellos():
+                await context.write(hello)
             while isinstance(frame := await context.read(), bytes):  # else it is the end
                 try:
                     answer = conversation.answer(frame)
                 except RefusedError as error:
-                    log.warning("hub refused", engine=self._name, peer=context.peer(), reason=str(error))
+                    log.warning("hub refused", **said, reason=str(error))
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
                 if answer is not None:
                     await context.write(answer)
@@ -138,18 +193,38 @@ class EngineServicer:
         server.add_generic_rpc_handlers((handlers,))
 
 
-async def run(settings: Settings, name: str, shutdown: asyncio.Event, on_ready: OnReady | None = None) -> None:
-    """Serve one engine at its place until `shutdown`; ServiceError where it has none."""
-    if name not in ENGINES:
-        raise ServiceError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
-    place = settings.engines.table()[name].place
-    if place == IN_PROCESS:
+def _hosted(settings: Settings, names: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The place that the named engines are all of, and who is there; ServiceError where there is none such."""
+    for name in names:
+        if name not in ENGINES:
+            raise ServiceError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+    places = {name: settings.engines.table()[name].place for name in names}
+    for name, place in places.items():
+        if place == IN_PROCESS:
+            raise ServiceError(
+                f'engines.{name}.place is "in-process": the hub runs this engine itself. '
+                f"Give it a place of its own, such as --set engines.{name}.place=127.0.0.1:7402"
+            )
+    if len(set(places.values())) > 1:
+        stated = " but ".join(f"engines.{name}.place is {place}" for name, place in places.items())
+        raise ServiceError(f"{stated}: engines share a process only at one place")
+    place = places[names[0]]
+    there = settings.engines.hosts()[place]
+    if missing := [name for name in there if name not in places]:
         raise ServiceError(
-            f'engines.{name}.place is "in-process": the hub runs this engine itself. '
-            f"Give it a place of its own, such as --set engines.{name}.place=127.0.0.1:7402"
+            f"{' and '.join(missing)} also {'has' if len(missing) == 1 else 'have'} the place {place}, and engines "
+            f"of one place share a process: run 'arbhub engine {' '.join(there)}'"
         )
-    servicer = EngineServicer(name)
+    return place, there
+
+
+async def run(
+    settings: Settings, names: Sequence[str], shutdown: asyncio.Event, on_ready: OnReady | None = None
+) -> None:
+    """Serve the named engines at their common place until `shutdown`; ServiceError where they have none."""
+    place, hosted = _hosted(settings, names)
+    servicer = EngineServicer(hosted)
     async with serving(place, servicer.register, [SERVICE], on_ready, servicer.drain) as port:
-        log.info("serving", engine=name, port=port)
+        log.info("serving", engine=", ".join(hosted), port=port)
         settle_memory()
         await shutdown.wait()

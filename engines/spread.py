@@ -1,9 +1,12 @@
 """Spread: the gross edge between the legs, and whether it is believable."""
 
+import math
+
 import numpy as np
 
-from arbhub.columns import Opportunities, Verdicts, as_ieee754
+from arbhub.columns import APPROVE, REJECT, Opportunities, Verdicts, as_ieee754
 from arbhub.engine import Engine, EngineConfiguration, first_reason, verdicts
+from arbhub.rows import Opportunity, Verdict
 
 
 class Spread(Engine):
@@ -29,3 +32,16 @@ class Spread(Engine):
             age_ns < s.min_edge_age_ms * 1e6,
         )
         return verdicts(first_reason(len(o), rules), gross)
+
+    def judge_row(self, opportunity: Opportunity) -> Verdict:
+        """The same of one."""
+        o, s = opportunity, self._settings
+        gross = (o.sell_bid - o.buy_ask) / o.buy_ask * 1e4
+        reason = 0
+        if not gross <= s.max_gross_edge_bps:
+            reason = 1
+        elif float(abs(o.buy_ts_ns - o.sell_ts_ns)) > s.max_leg_skew_ms * 1e6:
+            reason = 2
+        elif float(max(o.ts_ns - o.edge_since_ns, 0)) < s.min_edge_age_ms * 1e6:
+            reason = 3
+        return Verdict(REJECT if reason else APPROVE, reason, gross, math.inf)

@@ -11,9 +11,11 @@ Arrays: tops have shape (venues, n) within a batch and (instruments, venues) in 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arbhub.columns import Bools, Depth, Floats, Ints, Opportunities, Side, Ticks
 from arbhub.reference import Universe
+from hub.levels import Scalar
 from hub.store import NO_TICK, Store
 
 OPPORTUNITY, NO_COUNTERPART, SAME_VENUE = 0, 1, 2
@@ -50,6 +52,12 @@ class Resolved:
     rows: Ints
     opportunities: Opportunities
 
+    def slice(self, start: int, stop: int) -> "Resolved":
+        """Ticks start to stop, as views."""
+        first, last = np.searchsorted(self.rows, (start, stop))
+        rows = self.rows[first:last] - start
+        return Resolved(self.outcome[start:stop], rows, self.opportunities.slice(int(first), int(last)))
+
 
 @dataclass(slots=True)
 class _View:
@@ -61,16 +69,18 @@ class _View:
     row: Ints
     inst: Ints
     ts: Ints
-    first: Bools
-    """Whether the row is its instrument's first."""
+    starts: Ints
+    """The row at which each instrument begins."""
+    ends: Ints
+    """Its last row."""
     start: Ints
-    """The row at which each row's instrument begins."""
+    """Where each row's instrument begins."""
     fine: Bools
     """Of each tick."""
     fresh: Bools
     """Where the venue's book is one of this batch, and not the stored one."""
     source: Ints
-    """Its tick, where fresh."""
+    """Its tick, where fresh; elsewhere n and more, a place of its own for each stored book."""
     ts_quoted: Ints
     usable: Bools
     bid: Floats
@@ -150,34 +160,42 @@ class Books:
         return Resolved(outcome, rows, opportunities)
 
     def _view(self, ticks: Ticks) -> _View:
-        order = np.argsort(ticks.instrument, kind="stable")
-        inst, ts, row = ticks.instrument[order], ticks.ts_ns[order], np.arange(len(ticks))
-        first, fine = _firsts(inst), well_formed(ticks)
-        start = np.maximum.accumulate(np.where(first, row, 0))
-        ticked = self.store.column[ticks.venue[order]] == self.store.numbers
+        n, width = len(ticks), len(self.store.columns)
+        order = _by_instrument(ticks.instrument, len(self.store.ts))
+        inst, ts, row = ticks.instrument.take(order), ticks.ts_ns.take(order), np.arange(n)
+        first = _firsts(inst)
+        starts = first.nonzero()[0]
+        ends = np.append(starts[1:], n) - 1
+        group = np.add.accumulate(first, dtype=np.int64) - 1
+        start = starts.take(group)
+        ticked = self.store.column.take(ticks.venue.take(order)) == self.store.numbers
         last = np.maximum.accumulate(np.where(ticked, row, -1), axis=1)
         fresh: Bools = last >= start
-        source = order[last]  # any tick where not fresh
-        ts_quoted = np.where(fresh, ticks.ts_ns[source], self.store.ts[inst].T)
-        usable = np.where(fresh, fine[source], self.store.usable[inst].T)
+        fine = well_formed(ticks)
+        # The books that may count: the batch's own, and behind them what is stored of each group's instrument.
+        held = inst.take(starts)
+        source = np.where(fresh, order.take(last, mode="wrap"), (group * width + n) + self.store.numbers)
+        ts_quoted = _behind(ticks.ts_ns, self.store.ts, held).take(source)
+        usable = _behind(fine, self.store.usable, held).take(source)
         usable &= ts - ts_quoted <= self.max_age_ns
-        bid = np.where(fresh, ticks.bids.price[source, 0], self.store.bids.price[inst, :, 0].T)
-        ask = np.where(fresh, ticks.asks.price[source, 0], self.store.asks.price[inst, :, 0].T)
-        return _View(ticks, order, row, inst, ts, first, start, fine, fresh, source, ts_quoted, usable, bid, ask)
+        bid = _behind(ticks.bids.price[:, 0], self.store.bids.price[:, :, 0], held).take(source)
+        ask = _behind(ticks.asks.price[:, 0], self.store.asks.price[:, :, 0], held).take(source)
+        return _View(
+            ticks, order, row, inst, ts, starts, ends, start, fine, fresh, source, ts_quoted, usable, bid, ask
+        )
 
     def _runs(self, view: _View, pairs: _Pairs, *, store: bool) -> Ints:
         """Since when each row's legs have shown an edge without a break; the row's own time where they do not."""
-        row, inst, first = view.row, view.inst, view.first
+        row, inst, starts, end = view.row, view.inst, view.starts, view.ends
         edge = pairs.offered & (pairs.bid > pairs.ask)
         legs = np.where(edge, pairs.buy * len(self.store.columns) + pairs.sell, -1)
         before = np.empty_like(legs)
         before[1:] = legs[:-1]
-        before[first] = self.store.run_legs[inst[first]]
+        before[starts] = self.store.run_legs[inst[starts]]
         begins = (legs != before) | ~edge
         begun = np.maximum.accumulate(np.where(begins, row, -1))
         since = np.where(begun >= view.start, view.ts[begun], self.store.run_since[inst])
         if store:
-            end = _lasts(first)
             self.store.run_legs[inst[end]], self.store.run_since[inst[end]] = legs[end], since[end]
         return since
 
@@ -185,31 +203,34 @@ class Books:
         self, view: _View, pairs: _Pairs, since: Ints, at: Ints, first_sequence: int, *, depth: bool
     ) -> Opportunities:
         """Those of the rows `at`."""
-        buy, sell, inst = pairs.buy[at], pairs.sell[at], view.inst[at]
-        asks = self.store.asks.as_of(inst, buy, view.ticks.asks, view.source[buy, at], view.fresh[buy, at])
-        bids = self.store.bids.as_of(inst, sell, view.ticks.bids, view.source[sell, at], view.fresh[sell, at])
+        buy, sell, inst = pairs.buy.take(at), pairs.sell.take(at), view.inst.take(at)
+        # Places in the tables, which are taken from as if they were flat: that is several times faster.
+        n = len(view.row)
+        buy_at, sell_at = buy * n + at, sell * n + at
+        buy_source, sell_source = view.source.take(buy_at), view.source.take(sell_at)
+        asks = self.store.asks.as_of(inst, buy, view.ticks.asks, buy_source)
+        bids = self.store.bids.as_of(inst, sell, view.ticks.bids, sell_source)
         return Opportunities(
-            sequence=first_sequence + view.order[at],
-            ts_ns=view.ts[at],
+            sequence=first_sequence + view.order.take(at),
+            ts_ns=view.ts.take(at),
             instrument=inst,
             candidate=np.zeros(len(at), np.int64),
-            buy_venue=self.store.venue[buy],
-            sell_venue=self.store.venue[sell],
-            buy_ask=pairs.ask[at],
+            buy_venue=self.store.venue.take(buy),
+            sell_venue=self.store.venue.take(sell),
+            buy_ask=pairs.ask.take(at),
             buy_ask_size=asks.size[:, 0],
-            sell_bid=pairs.bid[at],
+            sell_bid=pairs.bid.take(at),
             sell_bid_size=bids.size[:, 0],
-            buy_ts_ns=view.ts_quoted[buy, at],
-            sell_ts_ns=view.ts_quoted[sell, at],
-            edge_since_ns=since[at],
+            buy_ts_ns=view.ts_quoted.take(buy_at),
+            sell_ts_ns=view.ts_quoted.take(sell_at),
+            edge_since_ns=since.take(at),
             depth=Depth(asks, bids) if depth else None,
         )
 
     def _store(self, view: _View) -> None:
         """Keep each instrument's books as of its last row, where they are new."""
-        end = _lasts(view.first)
-        column, group = np.nonzero(view.fresh[:, end])
-        at = end[group]
+        column, group = view.fresh[:, view.ends].nonzero()
+        at = view.ends[group]
         inst, tick = view.inst[at], view.source[column, at]
         self.store.usable[inst, column], self.store.ts[inst, column] = view.fine[tick], view.ticks.ts_ns[tick]
         self.store.bids.put(inst, column, view.ticks.bids.take(tick))
@@ -221,7 +242,9 @@ def _choose(view: _View) -> _Pairs:
     buy = np.where(view.usable, view.ask, np.inf).argmin(axis=0)
     sell = np.where(view.usable, view.bid, -np.inf).argmax(axis=0)
     # With fewer than two usable venues both fall on one: no pair is offered then either.
-    return _Pairs(buy, sell, view.ask[buy, view.row], view.bid[sell, view.row], buy != sell)
+    n = len(view.row)
+    ask, bid = view.ask.take(buy * n + view.row), view.bid.take(sell * n + view.row)
+    return _Pairs(buy, sell, ask, bid, buy != sell)
 
 
 def _outcome(view: _View, pairs: _Pairs) -> Ints:
@@ -232,19 +255,23 @@ def _outcome(view: _View, pairs: _Pairs) -> Ints:
     return outcome
 
 
+def _by_instrument(instrument: Ints, known: int) -> Ints:
+    """The rows sorted by instrument, those of one in order. Narrow numbers are sorted by radix, several times faster."""
+    narrow = len(instrument) > 64 and known <= 1 << 16
+    return (instrument.astype(np.uint16) if narrow else instrument).argsort(kind="stable")
+
+
+def _behind(new: NDArray[Scalar], stored: NDArray[Scalar], held: Ints) -> NDArray[Scalar]:
+    """The ticks' values and behind them the stored ones of the instruments `held`, of every venue."""
+    return np.concatenate((new, stored[held].ravel()))
+
+
 def _firsts(inst: Ints) -> Bools:
     """Whether each row of a sorted column is the first of its group."""
     first = np.empty(len(inst), np.bool_)
     first[:1] = True
     np.not_equal(inst[1:], inst[:-1], out=first[1:])
     return first
-
-
-def _lasts(first: Bools) -> Ints:
-    """The last row of each group."""
-    last = np.empty_like(first)
-    last[:-1], last[-1:] = first[1:], True
-    return np.nonzero(last)[0]
 
 
 _NO_INTS: Ints = np.zeros(0, np.int64)

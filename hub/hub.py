@@ -1,6 +1,6 @@
 """The hub itself: ticks in, rounds asked and folded, decisions out, trades to the executor.
 
-    submit ─▶ books ─▶ opportunities ─▶ a round, asked of every seat at once ─▶ fold ─▶ reply
+    submit ─▶ books ─▶ opportunities ─▶ a round, asked of every place at once ─▶ fold ─▶ reply
                    └▶ no opportunity: decided at once                            └▶ approved: the executor
 
 One event loop, no locks. A batch of ticks is one round (a huge one several); it gets one reply, when every seat has
@@ -11,47 +11,31 @@ here fails closed: the round is decided as if its engines were silent, the log s
 import asyncio
 import time
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import structlog
 
-from arbhub.columns import Decisions, Ints, Ticks, Verdicts
+from arbhub.columns import Ints, Ticks
 from arbhub.engine import Engine, EngineConfiguration
 from arbhub.link import LinkOptions, batch_rows
 from arbhub.reference import ReferenceData
-from arbhub.settings.engines import IN_PROCESS
+from arbhub.rows import Answer, Tick, tick_columns
 from arbhub.settings.schema import Settings
 from arbhub.state import Report, Snapshot
-from hub import reasons
-from hub.book import Books, Resolved
-from hub.policy import Ballot, Terms, decisions, fold
+from hub.book import Books
+from hub.policy import Terms
 from hub.reasons import ReasonTable
 from hub.references import References
-from hub.remote import RemoteSeat
-from hub.replies import Joined, Reply
+from hub.remote import RemoteHost, seated
+from hub.replies import Decided, Joined, Reply
 from hub.rounds import Arrival, Round, Rounds
+from hub.rowbook import RowBooks
 from hub.seats import Case, LocalSeat, Seat
 from hub.statistics import Statistics
+from hub.submissions import RowSubmission, Submission, Vote, approved_of, rejected_in
 from hub.trades import TradeLink
 
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Submission:
-    """A batch under decision. `binding`: it came over the stream, so what is approved is traded.
-
-    `connection` is the executor's at the time: only that one knows the books that the batch was judged by.
-    """
-
-    ticks: Ticks
-    first_sequence: int
-    resolved: Resolved
-    reply: Reply
-    binding: bool
-    connection: int
-    case: Case | None = None
 
 
 class Hub:
@@ -63,32 +47,25 @@ class Hub:
         self.references = References(settings.reference.data())
         self.universe = self.references.universe
         self.books = Books(self.universe, hub.max_quote_age_ms, hub.depth)
+        self._row_books = RowBooks(self.books)
         self.reasons = ReasonTable()
         self.statistics = Statistics()
         self.sequence = self.epoch = 0
         table = settings.engines.table()
         budgets = {n: int(e.budget_ms * 1e6) for n, e in table.items() if e.budget_ms is not None}
+        self._timeout_codes = {name: self.reasons.timeout(name) for name in table}
         self._vetoes = {name: section.on_timeout == "veto" for name, section in table.items()}
-        self._rounds: Rounds[Submission] = Rounds(int(hub.deadline_ms * 1e6), budgets)
+        self._rounds: Rounds[Submission | RowSubmission] = Rounds(int(hub.deadline_ms * 1e6), budgets)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns = 0
         self._terms = Terms(self.universe, hub.min_net_edge_bps, int(hub.decision_ttl_ms * 1e6))
         self._ledger: Snapshot | None = None
         self._connection = 0
         self._max_rows = batch_rows(hub.max_batch_ticks, hub.depth)
-        self.seats: list[LocalSeat | RemoteSeat] = []
-        self._seat_all(engines)
-
-    def _seat_all(self, engines: Mapping[str, Engine]) -> None:
-        settings, hub = self.settings, self.settings.hub
-        configuration = EngineConfiguration(engines=settings.engines, risk=settings.risk)
         options = LinkOptions(hub.window, self._max_rows, hub.max_queue_ticks)
-        for name, section in settings.engines.table().items():
-            if section.place == IN_PROCESS:
-                self.seats.append(LocalSeat(engines[name], configuration, self))
-            else:
-                self.seats.append(RemoteSeat(name, section.place, (self.version, configuration), self, options))
-        content = configuration.model_dump_json().encode()
+        self.places, self.seats = seated(settings, engines, self, options)
+        self._asked = tuple(table)
+        content = EngineConfiguration(engines=settings.engines, risk=settings.risk).model_dump_json().encode()
         self.trades = TradeLink(settings.executor.listen, (self.version, content), self, options)
         for seat in self.seats:
             seat.reason_codes = self.reasons.engine(())
@@ -100,9 +77,9 @@ class Hub:
         """Keep the links to engines and executor until cancelled."""
         async with asyncio.TaskGroup() as links:
             links.create_task(self.trades.link.run())
-            for seat in self.seats:
-                if isinstance(seat, RemoteSeat):
-                    links.create_task(seat.link.run())
+            for place in self.places:
+                if isinstance(place, RemoteHost):
+                    links.create_task(place.link.run())
 
     # Ticks and reference data in.
 
@@ -113,8 +90,8 @@ class Hub:
 
     def _reference_changed(self) -> None:
         self.books.resize()
-        for seat in self.seats:
-            seat.reference(self.references)
+        for place in self.places:
+            place.reference(self.references)
         self.trades.reference(self.references)
 
     def submit(self, ticks: Ticks, reply: Reply) -> None:
@@ -136,26 +113,38 @@ class Hub:
             self.trades.ticks(np.arange(first, self.sequence), ticks)
         self._open(Submission(ticks, first, resolved, reply, binding=True, connection=self._connection), None)
 
+    def submit_rows(self, ticks: list[Tick], reply: Reply) -> None:
+        """As `submit`, for a few ticks."""
+        first = self.sequence
+        resolved = self._row_books.apply(ticks, first)
+        if resolved is None:
+            self._submit(tick_columns(ticks), reply)
+            return
+        self.sequence += len(ticks)
+        if self.trades.up:
+            self.trades.ticks(np.arange(first, self.sequence), tick_columns(ticks))
+        self._open(RowSubmission(ticks, first, resolved, reply, self._connection), None)
+
     def evaluate(self, tick: Ticks, reply: Reply, deadline_ns: int | None) -> None:
         """Judge one tick against the current books without a trace of it."""
         resolved = self.books.peek(tick, depth=True)
         self._open(Submission(tick, 0, resolved, reply, binding=False, connection=self._connection), deadline_ns)
 
-    def _open(self, submission: Submission, deadline_ns: int | None) -> None:
-        opportunities = submission.resolved.opportunities
-        asked = [seat.name for seat in self.seats] if len(opportunities) else []
-        round_ = self._rounds.open(asked, len(opportunities), submission, time.monotonic_ns(), deadline_ns)
-        if asked:
-            submission.case = Case.of(round_.number, opportunities)
-            for seat in self.seats:
-                seat.ask(submission.case)
+    def _open(self, submission: Submission | RowSubmission, deadline_ns: int | None) -> None:
+        asked = submission.asked()
+        engines = self._asked if len(asked) else ()
+        round_ = self._rounds.open(engines, len(asked), submission, time.monotonic_ns(), deadline_ns)
+        if engines:
+            submission.case = Case.of(round_.number, asked)
+            for place in self.places:
+                place.ask(submission.case)
         self._settle()
         if round_.due_ns:
             self._set_timer(min(round_.due_ns.values()))
 
     # What seats and the executor say.
 
-    def verdicts(self, seat: Seat, case: Case, verdicts: Verdicts) -> None:
+    def verdicts(self, seat: Seat, case: Case, verdicts: Answer) -> None:
         """An engine's answer."""
         seat.tally.judged += len(verdicts)
         arrival = self._rounds.verdicts(seat.name, case.number, verdicts, time.monotonic_ns())
@@ -192,8 +181,8 @@ class Hub:
         self._connection += 1
         # Without the books, a decision could meet one leg's book only, and be executed by half.
         self.trades.books(self.sequence - 1, self.books.ticks())
-        for seat in self.seats:
-            seat.snapshot(snapshot)
+        for place in self.places:
+            place.snapshot(snapshot)
         log.info("executor connected", epoch=snapshot.epoch)
 
     def disconnected(self) -> None:
@@ -204,8 +193,8 @@ class Hub:
         if self._ledger is not None:
             self._ledger = self._ledger.after(report.values)
         self.statistics.report(report)
-        for seat in self.seats:
-            seat.report(report)
+        for place in self.places:
+            place.report(report)
 
     # Rounds that are over.
 
@@ -235,17 +224,18 @@ class Hub:
         if due_ns is not None:
             self._set_timer(due_ns)
 
-    def _conclude(self, round_: Round[Submission]) -> None:
+    def _conclude(self, round_: Round[Submission | RowSubmission]) -> None:
         s, decided = round_.payload, self._decided(round_)
         try:
             if s.binding:
-                self.statistics.decided(decided, (time.monotonic_ns() - round_.opened_ns) / 1e6)
-            if s.binding and decided.approved.any():
-                self.trades.approved(decided.take(np.nonzero(decided.approved)[0]))
+                self.statistics.decided(decided, self.reasons.names, (time.monotonic_ns() - round_.opened_ns) / 1e6)
+                approved = approved_of(decided, self.reasons.names)
+                if approved is not None:
+                    self.trades.approved(approved)
         finally:
             s.reply(decided)
 
-    def _decided(self, round_: Round[Submission]) -> Decisions:
+    def _decided(self, round_: Round[Submission | RowSubmission]) -> Decided:
         try:
             return self._folded(round_)
         except Exception:
@@ -253,23 +243,20 @@ class Hub:
             round_.answers.clear()
             return self._folded(round_)
 
-    def _folded(self, round_: Round[Submission]) -> Decisions:
+    def _folded(self, round_: Round[Submission | RowSubmission]) -> Decided:
         s = round_.payload
         terms = self._terms.with_executor(self.trades.up and s.connection == self._connection)
-        folded = fold(s.resolved.opportunities, self._ballots(round_), terms)
-        for rows in round_.shed:
-            folded.reason[rows] = reasons.SHED
-        return decisions((s.ticks, s.first_sequence, s.resolved), folded, terms, self.reasons.names)
+        return s.decided(self._votes(round_), round_.shed, terms, self.reasons.names)
 
-    def _ballots(self, round_: Round[Submission]) -> list[Ballot]:
-        case, ballots = round_.payload.case, []
+    def _votes(self, round_: Round[Submission | RowSubmission]) -> list[Vote]:
+        case, votes = round_.payload.case, []
         for seat in self.seats:
-            answer, codes = round_.answers.get(seat.name), seat.reason_codes
+            name, codes = seat.name, seat.reason_codes
+            answer = round_.answers.get(name)
             if answer is None or case is None:
                 seat.tally.timeouts += round_.rows
             else:
-                codes = case.reason_codes[seat.name]
-                seat.tally.rejected += int(np.count_nonzero(answer.reason))
-            timeout = self.reasons.timeout(seat.name)
-            ballots.append(Ballot(seat.name, answer, codes, timeout, self._vetoes[seat.name]))
-        return ballots
+                codes = case.reason_codes[name]
+                seat.tally.rejected += rejected_in(answer)
+            votes.append(Vote(name, answer, codes, self._timeout_codes[name], self._vetoes[name]))
+        return votes

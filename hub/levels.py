@@ -49,25 +49,32 @@ class Levels:
         price, size = (table[inst, column, :width] for table in (self.price, self.size))
         return Side(count, np.where(real, price, 0.0), np.where(real, size, 0.0))
 
-    def as_of(self, inst: Ints, column: Ints, side: Side, row: Ints, fresh: Bools) -> Side:
-        """Each book's side: row `row` of `side` where `fresh`, what is stored elsewhere."""
+    def as_of(self, inst: Ints, column: Ints, side: Side, row: Ints) -> Side:
+        """Each book's side: row `row` of `side`, or what is stored where there is no such row."""
+        fresh = row < len(side.count)
         new = np.count_nonzero(fresh)
         if new == len(fresh):
             return side.take(row)
-        count = np.where(fresh, side.count[row], self.count[inst, column])
-        width = int(count.max(initial=1))
         if not new:
-            return Side(count, self.price[inst, column, :width], self.size[inst, column, :width])
-        return Side(
-            count,
-            _mixed(side.price, row, self.price, inst, column, fresh, width),
-            _mixed(side.size, row, self.size, inst, column, fresh, width),
-        )
+            return self._taken(inst, column)
+        at, old = np.flatnonzero(fresh), np.flatnonzero(~fresh)
+        return _mixed((at, side.take(row.take(at))), (old, self._taken(inst.take(old), column.take(old))))
+
+    def _taken(self, inst: Ints, column: Ints) -> Side:
+        count = self.count[inst, column]
+        width = int(count.max(initial=1))
+        return Side(count, self.price[inst, column, :width], self.size[inst, column, :width])
 
 
-def _mixed(new: Floats, row: Ints, stored: Floats, inst: Ints, column: Ints, fresh: Bools, width: int) -> Floats:
-    old, levels = ~fresh, np.zeros((len(row), width))
-    of_new, of_old = min(width, new.shape[1]), min(width, stored.shape[2])
-    levels[fresh, :of_new] = new[row[fresh], :of_new]
-    levels[old, :of_old] = stored[inst[old], column[old], :of_old]
-    return levels
+def _mixed(*parts: tuple[Ints, Side]) -> Side:
+    """Sides put together: the rows of each part at their places, no wider than their books need."""
+    n = sum(len(at) for at, _ in parts)
+    count = np.empty(n, np.int64)
+    for at, side in parts:
+        count[at] = side.count
+    width = int(count.max(initial=1))
+    price, size = np.zeros((n, width)), np.zeros((n, width))
+    for at, side in parts:
+        deep = min(width, side.price.shape[1])
+        price[at, :deep], size[at, :deep] = side.price[:, :deep], side.size[:, :deep]
+    return Side(count, price, size)

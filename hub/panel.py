@@ -1,4 +1,4 @@
-"""The seats asked one case at a time, waiting for every verdict: what a replay judges with.
+"""The engines asked one case at a time, waiting for every verdict: what a replay judges with.
 
 No deadline and no clock: an engine that cannot be reached is an error, not a silence, because a replay that
 left verdicts out would not be one.
@@ -8,17 +8,17 @@ import asyncio
 from collections.abc import Iterable, Mapping
 
 from arbhub.columns import Ints, Opportunities, Verdicts
-from arbhub.engine import Engine, EngineConfiguration
+from arbhub.engine import Engine
 from arbhub.link import LinkOptions, batch_rows
 from arbhub.reference import Universe
+from arbhub.rows import Answer, verdict_columns
 from arbhub.service import ServiceError
-from arbhub.settings.engines import IN_PROCESS
 from arbhub.settings.schema import Settings
 from arbhub.state import Report, Snapshot
 from hub.policy import Ballot
 from hub.reasons import ReasonTable
 from hub.references import References
-from hub.remote import RemoteSeat
+from hub.remote import RemoteHost, seated
 from hub.seats import Case, LocalSeat, Seat
 
 CONNECT_S = 10.0
@@ -36,35 +36,31 @@ class Panel:
         self._ledger: Snapshot | None = None
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        configuration = EngineConfiguration(engines=settings.engines, risk=settings.risk)
         rows = batch_rows(settings.hub.max_batch_ticks, settings.hub.depth)
-        options = LinkOptions(1, rows, 1 << 30, STALL_S)
-        self.seats: list[LocalSeat | RemoteSeat] = []
-        for name, section in settings.engines.table().items():
-            if section.place == IN_PROCESS:
-                self.seats.append(LocalSeat(engines[name], configuration, self))
-            else:
-                version = settings.version()
-                self.seats.append(RemoteSeat(name, section.place, (version, configuration), self, options))
+        self._places, self.seats = seated(settings, engines, self, LinkOptions(1, rows, 1 << 30, STALL_S))
+        self._hosts = settings.engines.hosts()
 
     async def __aenter__(self) -> "Panel":
-        for seat in self.seats:
-            if isinstance(seat, LocalSeat):
-                seat.introduce()
-            else:
-                self._tasks.append(asyncio.create_task(seat.link.run()))
+        for place in self._places:
+            if isinstance(place, LocalSeat):
+                place.introduce()
+            elif isinstance(place, RemoteHost):
+                self._tasks.append(asyncio.create_task(place.link.run()))
         try:
             async with asyncio.timeout(CONNECT_S):
                 while not all(seat.up for seat in self.seats):
                     await self._woken()
         except TimeoutError:
             await self.__aexit__()
-            down = next(seat for seat in self.seats if not seat.up)
-            raise ServiceError(
-                f"engine {down.name} at {down.place} cannot be reached: start it with "
-                f"'arbhub engine {down.name} --config FILE', or set engines.{down.name}.place to \"in-process\""
-            ) from None
+            raise ServiceError(self._unreachable(next(seat for seat in self.seats if not seat.up))) from None
         return self
+
+    def _unreachable(self, down: Seat) -> str:
+        there = " ".join(self._hosts[down.place])
+        return (
+            f"engine {down.name} at {down.place} cannot be reached: start it with "
+            f"'arbhub engine {there} --config FILE', or set engines.{down.name}.place to \"in-process\""
+        )
 
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
@@ -75,21 +71,21 @@ class Panel:
         """Tell new reference data."""
         self._references.universe = universe
         self._references.changed()
-        for seat in self.seats:
-            seat.reference(self._references)
+        for place in self._places:
+            place.reference(self._references)
 
     def snapshot(self, snapshot: Snapshot) -> None:
         """Tell the ledger's state."""
         self._ledger = snapshot
-        for seat in self.seats:
-            seat.snapshot(snapshot)
+        for place in self._places:
+            place.snapshot(snapshot)
 
     def report(self, report: Report) -> None:
         """Tell an execution report, in effect for whatever is asked next."""
         if self._tasks and self._ledger is not None:  # only who connects anew asks for it
             self._ledger = self._ledger.after(report.values)
-        for seat in self.seats:
-            seat.report(report)
+        for place in self._places:
+            place.report(report)
 
     async def ask(self, opportunities: Opportunities) -> list[Ballot]:
         """Every engine's verdicts; ServiceError where one was lost on the way."""
@@ -97,8 +93,8 @@ class Panel:
         self._number += 1
         if len(opportunities):
             case = Case.of(self._number, opportunities)
-            for seat in self.seats:
-                seat.ask(case)
+            for place in self._places:
+                place.ask(case)
             while len(self._answers) < len(self.seats):
                 if self._missing:
                     raise ServiceError(f"engine {self._missing} was lost, or answered what was not asked")
@@ -113,16 +109,16 @@ class Panel:
 
     # What seats say.
 
-    def verdicts(self, seat: Seat, case: Case, verdicts: Verdicts) -> None:
+    def verdicts(self, seat: Seat, case: Case, verdicts: Answer) -> None:
         """An engine's answer."""
         if case.number == self._number:
-            self._answers[seat.name] = verdicts
+            self._answers[seat.name] = verdict_columns(verdicts) if isinstance(verdicts, list) else verdicts
             self._wake.set()
 
     def no_answer(self, seat: Seat, case: Case) -> None:
         """An engine that was lost."""
         if case.number == self._number:
-            self._missing = seat.name
+            self._missing = self._missing or seat.name
             self._wake.set()
 
     def shed(self, case: Case, rows: Ints) -> None:

@@ -140,11 +140,13 @@ class _Tally:
 
 def big_enough(quantity: Floats, o: Opportunities, universe: Universe) -> Bools:
     """Whether a quantity is finite, above zero and not below a leg's lot, minimum quantity or minimum notional."""
-    i = o.instrument
     enough = (quantity > 0) & (quantity < np.inf)
+    width = universe.least_quantity.shape[1]
+    first = o.instrument * width  # in the tables as if they were flat, which are taken from several times faster
     for venue, price in ((o.buy_venue, o.buy_ask), (o.sell_venue, o.sell_bid)):
-        enough &= quantity >= universe.least_quantity[i, venue]
-        enough &= quantity * price >= universe.min_notional[i, venue]
+        at = first + venue
+        enough &= quantity >= universe.least_quantity.take(at)
+        enough &= quantity * price >= universe.min_notional.take(at)
     return enough
 
 
@@ -152,17 +154,24 @@ def sound(v: Verdicts, rows: int, reason_count: int) -> bool:
     """Whether an answer is one: a row a row, known verdicts, a reason of the engine's own, limits that are prices."""
     if len(v) != rows:
         return False
-    known = (v.verdict >= APPROVE) & (v.verdict <= ABSTAIN) & (v.reason <= reason_count)
-    return bool(known.all() and (v.reason[v.verdict == REJECT] > 0).all() and _priced(v))
+    if np.count_nonzero(v.reason > reason_count):
+        return False
+    if np.count_nonzero(v.verdict != APPROVE):
+        known = (v.verdict >= APPROVE) & (v.verdict <= ABSTAIN) & ((v.verdict != REJECT) | (v.reason > 0))
+        if np.count_nonzero(known) < rows:
+            return False
+    return _priced(v)
 
 
 def _priced(v: Verdicts) -> bool:
     """Whether the limits of what may be traded are prices; the executor takes no others."""
     if v.buy_limit is None or v.sell_limit is None:
         return True
+    priced = (np.minimum(v.buy_limit, v.sell_limit) > 0) & (np.maximum(v.buy_limit, v.sell_limit) < np.inf)
+    if np.count_nonzero(priced) == len(v):
+        return True
     idle = (v.verdict != APPROVE) | ~(v.quantity > 0)
-    lowest, highest = np.minimum(v.buy_limit, v.sell_limit), np.maximum(v.buy_limit, v.sell_limit)
-    return bool((idle | ((lowest > 0) & (highest < np.inf))).all())
+    return np.count_nonzero(priced | idle) == len(v)
 
 
 @as_ieee754

@@ -1,74 +1,109 @@
-"""An engine in a process of its own, as a seat: the windowed stream to it and what is said over that.
+"""Engines in a process of their own: the windowed stream to their host, and a seat for each engine there.
 
-At each connection the engine is told configuration, reference data and, once it has said that it wants it, the
-ledger's state as of then, before it is asked anything; reports follow in their order among the cases. Cases that
-wait for the window go out joined, as bytes. An answer that is none counts as no answer.
+At each connection the host is told configuration, reference data and, once all its engines have said hello and one
+of them wants it, the ledger's state as of then, before it is asked anything; reports follow in their order among the
+cases. A case is sent once for all engines of the host; cases that wait for the window go out joined, as bytes. An
+engine's answer that is none counts as no answer of that engine, and of no other.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 
+from arbhub import rowwire
 from arbhub.columns import ABSTAIN, Floats, Ints, Verdicts
 from arbhub.control import encode_report, encode_snapshot
-from arbhub.engine import EngineConfiguration
+from arbhub.engine import Engine, EngineConfiguration
 from arbhub.link import Link, LinkOptions
 from arbhub.queueing import Chunk, Shed
+from arbhub.rows import Answer
+from arbhub.settings.engines import IN_PROCESS
+from arbhub.settings.schema import Settings
 from arbhub.state import Report, Snapshot
-from arbhub.v1 import engine_pb2
+from arbhub.v1 import engine_pb2, opportunity_pb2
 from arbhub.wire import ColumnError, batch_frame, decode_verdicts, submessage
+from hub import rowfold
 from hub.policy import sound
 from hub.references import References
-from hub.seats import Case, Owner, Tally
+from hub.seats import Case, LocalSeat, Owner, Place, Seat, Tally
 
 METHOD = "/arbhub.v1.Engine/Evaluate"
 REFERENCE = engine_pb2.EngineRequest.REFERENCE_FIELD_NUMBER
 BATCH = engine_pb2.EngineRequest.BATCH_FIELD_NUMBER
 OPPORTUNITIES = engine_pb2.OpportunityBatch.OPPORTUNITIES_FIELD_NUMBER
 DEPTH = engine_pb2.OpportunityBatch.DEPTH_FIELD_NUMBER
+VERDICT_BATCH = engine_pb2.EngineReply.BATCH_FIELD_NUMBER
+VERDICTS = engine_pb2.VerdictBatch.VERDICTS_FIELD_NUMBER
 
 
 class RemoteSeat:
-    """An engine behind a link. It is up once it has said hello; until then there is no answer."""
+    """One engine of a host. It is up once the host is; until then there is no answer."""
 
     reason_codes: Ints
 
+    def __init__(self, name: str, host: "RemoteHost") -> None:
+        self.name, self.place, self.tally = name, host.place, Tally()
+        self.wants_depth = self.wants_state = False
+        self._link, self._reasons = host.link, 0
+
+    @property
+    def up(self) -> bool:
+        """Whether all engines of the host have said hello over a stream that stands."""
+        return self._link.up
+
+    def greeted(self, hello: engine_pb2.EngineHello) -> None:
+        """Keep what the engine says of itself."""
+        self.wants_depth, self.wants_state = hello.wants_depth, hello.wants_state
+        self._reasons = len(hello.reasons)
+
+    def decoded(self, columns: bytes, rows: int, *, as_rows: bool) -> Answer | None:
+        """The verdicts, None where they are no answer to what was asked; DecodeError where they are none at all."""
+        if as_rows:
+            few = rowwire.decode_verdicts(columns, 0, len(columns))
+            if few is not None:
+                return few if rowfold.sound(few, rows, self._reasons) else None
+        try:
+            answer = decode_verdicts(opportunity_pb2.VerdictColumns.FromString(columns))
+        except ColumnError:
+            return None
+        return answer if sound(answer, rows, self._reasons) else None
+
+
+class RemoteHost:
+    """Engines behind one link. It is up once each of them has said hello, and no other."""
+
     def __init__(
         self,
-        name: str,
         place: str,
+        names: Sequence[str],
         configuration: tuple[str, EngineConfiguration],
         owner: Owner,
         options: LinkOptions,
     ) -> None:
-        self.name, self.place, self.tally = name, place, Tally()
+        self.place = place
         self._owner = owner
         self._version, self._configuration = configuration
-        self._reasons = 0
-        self._wants_depth = self._wants_state = False
         self._references: References | None = None
-        self.link: Link[Case] = Link(name, place, METHOD, self, options)
-
-    @property
-    def up(self) -> bool:
-        """Whether the engine has said hello over a stream that stands."""
-        return self.link.up
+        self.link: Link[Case] = Link(", ".join(names), place, METHOD, self, options)
+        self.seats = {name: RemoteSeat(name, self) for name in names}
+        self._greeted: list[RemoteSeat] = []  # in the order of their hellos, which is that of verdicts
+        self._wants_depth = self._wants_state = False
 
     def reference(self, references: References) -> None:
-        """Tell it now, and at each connection."""
+        """Tell them now, and at each connection."""
         self._references = references
         if self.link.open:
             self.link.control(submessage(REFERENCE, references.encoded()))
 
     def snapshot(self, snapshot: Snapshot) -> None:
-        """Tell it where it is wanted; at connections to come the owner is asked for it."""
+        """Tell them where one wants it; at connections to come the owner is asked for it."""
         if self._wants_state:
             self.link.control(_frame(snapshot=encode_snapshot(snapshot)))
 
     def report(self, report: Report) -> None:
-        """Tell it where it is wanted."""
+        """Tell them where one wants it."""
         if self._wants_state:
             self.link.control(_frame(report=encode_report(report)))
 
@@ -76,7 +111,7 @@ class RemoteSeat:
         """Queue the case; without a connection there will be no answer."""
         shed = self.link.offer(case, case.keys)
         if shed is None:
-            self._owner.no_answer(self, case)
+            self._silent(case)
             return
         for gone in shed:
             self._owner.shed(gone.payload, gone.rows)
@@ -84,7 +119,7 @@ class RemoteSeat:
     # What the link asks of its peer object.
 
     def greeting(self) -> Iterable[bytes]:
-        """Configuration and reference data; the state follows the hello of an engine that wants it."""
+        """Configuration and reference data; the state follows the hellos where an engine wants it."""
         configuration = engine_pb2.Configuration(
             version=self._version, settings_json=self._configuration.model_dump_json().encode()
         )
@@ -93,7 +128,7 @@ class RemoteSeat:
             yield submessage(REFERENCE, self._references.encoded())
 
     def encode(self, batch_id: int, chunks: list[Chunk[Case]]) -> bytes:
-        """The chunks' columns joined; depth only where the engine reads it."""
+        """The chunks' columns joined; depth only where an engine reads it."""
         columns, depth = [], []
         for chunk in chunks:
             whole = chunk.rows is None
@@ -110,56 +145,98 @@ class RemoteSeat:
 
     def received(self, message: bytes) -> None:
         """A hello or an answer; whatever is neither ends the stream."""
+        batch = rowwire.batch_of(message, VERDICT_BATCH)
+        if batch is not None and all(number == VERDICTS for number, _, _ in batch[1]):
+            self._answered(batch[0], [message[start:stop] for _, start, stop in batch[1]])
+            return
         reply = engine_pb2.EngineReply.FromString(message)
-        if reply.WhichOneof("frame") == "hello":
-            self._greeted(reply.hello)
-        elif reply.WhichOneof("frame") == "batch":
-            self._answered(reply.batch)
+        kind = reply.WhichOneof("frame")
+        if kind == "batch":
+            self._answered(reply.batch.batch_id, [columns.SerializeToString() for columns in reply.batch.verdicts])
+        elif kind == "hello":
+            self._hello(reply.hello)
         else:
             raise DecodeError("an engine's frame is neither hello nor verdicts")
 
     def down(self, lost: list[Shed[Case]]) -> None:
         """Nobody need wait for what was asked."""
-        self._wants_state = False  # until it says so again
+        self._greeted, self._wants_state = [], False  # until they say so again
         for gone in lost:
-            self._owner.no_answer(self, gone.payload)
+            self._silent(gone.payload)
 
-    def _greeted(self, hello: engine_pb2.EngineHello) -> None:
-        if hello.name != self.name:
-            raise ConnectionError(f"{self.place} is the engine {hello.name!r}, not {self.name!r}")
-        if self.link.up:
+    def _silent(self, case: Case) -> None:
+        for seat in self.seats.values():
+            self._owner.no_answer(seat, case)
+
+    def _hello(self, hello: engine_pb2.EngineHello) -> None:
+        hosted = hello.hosted or [hello.name]
+        if {hello.name, *hosted} != self.seats.keys():
+            raise ConnectionError(f"{self.place} is the engine {_listed(hosted)}, not {_listed(self.seats)}")
+        seat = self.seats[hello.name]
+        if seat in self._greeted:
             raise DecodeError("an engine says hello once")
-        self._reasons = len(hello.reasons)
-        self._wants_depth, self._wants_state = hello.wants_depth, hello.wants_state
-        self._owner.stated_reasons(self, hello.reasons)
+        self._greeted.append(seat)
+        seat.greeted(hello)
+        self._owner.stated_reasons(seat, hello.reasons)
+        if len(self._greeted) == len(self.seats):
+            self._complete()
+
+    def _complete(self) -> None:
+        """All have said hello: from here on they are asked, once they have the state."""
+        self._wants_depth = any(seat.wants_depth for seat in self._greeted)
+        self._wants_state = any(seat.wants_state for seat in self._greeted)
         ledger = self._owner.ledger()
         if self._wants_state and ledger is not None:
             self.link.control(_frame(snapshot=encode_snapshot(ledger)))
         self.link.ready()
 
-    def _answered(self, batch: engine_pb2.VerdictBatch) -> None:
-        flight = self.link.answered(batch.batch_id)
+    def _answered(self, batch_id: int, columns: Sequence[bytes]) -> None:
+        flight = self.link.answered(batch_id)
         if flight is None:
             return
-        self.tally.latency_ns.append(time.monotonic_ns() - flight.sent_ns)
-        answer = self._decoded(batch, sum(len(chunk) for chunk in flight.chunks))
+        took_ns, chunks = time.monotonic_ns() - flight.sent_ns, flight.chunks
+        rows = len(chunks[0]) if len(chunks) == 1 else sum(len(chunk) for chunk in chunks)
+        whose_is_known = len(columns) == len(self._greeted)
+        as_rows = len(chunks) == 1 and chunks[0].rows is None and isinstance(chunks[0].payload.opportunities, list)
+        for number, seat in enumerate(self._greeted):
+            seat.tally.latency_ns.append(took_ns)
+            answer = seat.decoded(columns[number], rows, as_rows=as_rows) if whose_is_known else None
+            if isinstance(answer, list):
+                self._owner.verdicts(seat, chunks[0].payload, answer)
+            else:
+                self._deliver(seat, chunks, answer)
+
+    def _deliver(self, seat: RemoteSeat, chunks: list[Chunk[Case]], answer: Verdicts | None) -> None:
+        """Each case's own part of an engine's answer to all of them."""
         at = 0
-        for chunk in flight.chunks:
+        for chunk in chunks:
             if answer is None:
-                self._owner.no_answer(self, chunk.payload)
+                self._owner.no_answer(seat, chunk.payload)
                 continue
-            part = answer if len(flight.chunks) == 1 else answer.take(np.arange(at, at + len(chunk)))
+            part = answer if len(chunks) == 1 else answer.take(np.arange(at, at + len(chunk)))
             at += len(chunk)
             whole = part if chunk.rows is None else _spread(part, chunk.rows, len(chunk.payload))
-            self._owner.verdicts(self, chunk.payload, whole)
+            self._owner.verdicts(seat, chunk.payload, whole)
 
-    def _decoded(self, batch: engine_pb2.VerdictBatch, rows: int) -> Verdicts | None:
-        """The verdicts, None where they are no answer to what was asked."""
-        try:
-            answer = decode_verdicts(batch.verdicts)
-        except ColumnError:
-            return None
-        return answer if sound(answer, rows, self._reasons) else None
+
+def seated(
+    settings: Settings, engines: Mapping[str, Engine], owner: Owner, options: LinkOptions
+) -> tuple[list[Place], list[Seat]]:
+    """The places of all engines and their seats, these in the order of the fold; `engines` has those inside."""
+    configuration = EngineConfiguration(engines=settings.engines, risk=settings.risk)
+    hosts, version = settings.engines.hosts(), settings.version()
+    places: list[Place] = []
+    seats: dict[str, Seat] = {}
+    for name, section in settings.engines.table().items():
+        if section.place == IN_PROCESS:
+            local = LocalSeat(engines[name], configuration, owner)
+            places.append(local)
+            seats[name] = local
+        elif name not in seats:
+            host = RemoteHost(section.place, hosts[section.place], (version, configuration), owner, options)
+            places.append(host)
+            seats.update(host.seats)
+    return places, [seats[name] for name in settings.engines.table()]
 
 
 def _spread(answer: Verdicts, rows: Ints, n: int) -> Verdicts:
@@ -178,3 +255,7 @@ def _spread(answer: Verdicts, rows: Ints, n: int) -> Verdicts:
 
 def _frame(**frame: Message) -> bytes:
     return engine_pb2.EngineRequest(**frame).SerializeToString()  # type: ignore[arg-type]  # one of its frames
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " and ".join(repr(name) for name in names)

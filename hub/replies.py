@@ -6,8 +6,10 @@ from dataclasses import fields
 import numpy as np
 
 from arbhub.columns import Decisions
+from arbhub.rows import Decision
 
-Reply = Callable[[Decisions], None]
+Decided = Decisions | list[Decision]
+Reply = Callable[[Decided], None]
 
 
 class Joined:
@@ -20,7 +22,9 @@ class Joined:
     def part(self, number: int) -> Reply:
         """The reply of one part."""
 
-        def take(decided: Decisions) -> None:
+        def take(decided: Decided) -> None:
+            if not isinstance(decided, Decisions):
+                raise TypeError("columns were submitted, and rows came back")
             self._parts[number] = decided
             known = [part for part in self._parts if part is not None]
             if len(known) == len(self._parts):

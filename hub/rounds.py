@@ -16,7 +16,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from arbhub.columns import Ints, Verdicts
+from arbhub.columns import Ints
+from arbhub.rows import Answer
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class Round(Generic[T]):
     due_ns: dict[str, int]
     """Until when each engine that still owes an answer may give it."""
     asked: frozenset[str]
-    answers: dict[str, Verdicts] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
     shed: list[Ints] = field(default_factory=list)
     """Rows that were shed on the way to an engine."""
 
@@ -73,7 +74,7 @@ class Rounds(Generic[T]):
         self._settle(round_)
         return round_
 
-    def verdicts(self, engine: str, number: int, answer: Verdicts, now_ns: int) -> Arrival:
+    def verdicts(self, engine: str, number: int, answer: Answer, now_ns: int) -> Arrival:
         """Take an engine's answer to a round."""
         round_ = self._open.get(number)
         if round_ is None:

@@ -1,6 +1,8 @@
-"""Seats at the table: one an engine, whether it runs in this process (here) or behind a link (`hub.remote`).
+"""Seats at the table, one an engine, and the places where engines are asked.
 
-A seat is asked about a case and tells its owner when verdicts are in, or that there will be none.
+An engine in this process (here) is a place of its own; a process that hosts engines behind a link (`hub.remote`) is
+one place with several seats. A place is asked once about a case, and the owner is told for each of its seats when
+verdicts are in, or that there will be none.
 """
 
 import time
@@ -9,13 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import structlog
 
-from arbhub.columns import Ints, Opportunities, Verdicts
+from arbhub import rowwire, wire
+from arbhub.columns import Ints, Opportunities
 from arbhub.engine import Engine, EngineConfiguration
 from arbhub.queueing import keys
+from arbhub.rows import Answer, Opportunity, opportunity_columns
 from arbhub.state import Report, Snapshot
-from arbhub.wire import encode_depth, encode_opportunities
+from hub import rowfold
 from hub.policy import sound
 from hub.references import References
 
@@ -24,49 +29,62 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Case:
-    """What a round is about, encoded once for all who are asked over the wire. `keys` has one a row.
+    """What a round is about, as columns or rows, encoded once for all who are asked over the wire.
+
+    `keys` has one a row: newer rows supersede older ones of the same instrument and pair of legs.
 
     `reason_codes` has, for each engine that answered, what its reason numbers meant when it did.
     """
 
     number: int
-    opportunities: Opportunities
+    opportunities: Opportunities | list[Opportunity]
     keys: Ints
     reason_codes: dict[str, Ints] = field(default_factory=dict)
     _columns: bytes | None = None
     _depth: bytes | None = None
 
     @classmethod
-    def of(cls, number: int, opportunities: Opportunities) -> "Case":
-        """A case whose rows supersede older ones of the same instrument and pair of legs."""
-        o = opportunities
-        return cls(number, o, keys(o.instrument, o.buy_venue << 16 | o.sell_venue))
+    def of(cls, number: int, asked: Opportunities | list[Opportunity]) -> "Case":
+        """A case about what is asked."""
+        if isinstance(asked, list):
+            row_keys = [o.instrument << 32 | o.buy_venue << 16 | o.sell_venue for o in asked]
+            return cls(number, asked, np.array(row_keys, np.int64))
+        return cls(number, asked, keys(asked.instrument, asked.buy_venue << 16 | asked.sell_venue))
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def cut(self, rows: Ints) -> "Case":
         """The same case with fewer rows."""
-        return Case(self.number, self.opportunities.take(rows), self.keys[rows])
+        asked = self.opportunities
+        columns = opportunity_columns(asked) if isinstance(asked, list) else asked
+        return Case(self.number, columns.take(rows), self.keys[rows])
 
     def columns(self) -> bytes:
         """As OpportunityColumns."""
         if self._columns is None:
-            self._columns = encode_opportunities(self.opportunities)
+            asked = self.opportunities
+            if isinstance(asked, list):
+                self._columns = rowwire.encode_opportunities(asked)
+            else:
+                self._columns = wire.encode_opportunities(asked)
         return self._columns
 
     def depth(self) -> bytes:
         """As DepthColumns; empty where the case has no depth."""
         if self._depth is None:
-            depth = self.opportunities.depth
-            self._depth = encode_depth(depth) if depth else b""
+            asked = self.opportunities
+            if isinstance(asked, list):
+                self._depth = rowwire.encode_depth(asked)
+            else:
+                self._depth = wire.encode_depth(asked.depth) if asked.depth else b""
         return self._depth
 
 
 class Owner(Protocol):
     """Who is told what a seat has to say."""
 
-    def verdicts(self, seat: "Seat", case: Case, verdicts: Verdicts) -> None:
+    def verdicts(self, seat: "Seat", case: Case, verdicts: Answer) -> None:
         """An engine's answer to a case."""
 
     def no_answer(self, seat: "Seat", case: Case) -> None:
@@ -87,7 +105,7 @@ class Owner(Protocol):
 
 @dataclass(slots=True)
 class Tally:
-    """What a seat has done. Latencies from the asking to the answer, in nanoseconds, the latest only."""
+    """What an engine has done. Latencies from the asking to the answer, in nanoseconds, the latest only."""
 
     judged: int = 0
     rejected: int = 0
@@ -107,6 +125,10 @@ class Seat(Protocol):
     def up(self) -> bool:
         """Whether it can be asked."""
 
+
+class Place(Protocol):
+    """Where engines run: what is told and asked there is told to and asked of all of them at once."""
+
     def reference(self, references: References) -> None:
         """Tell new reference data."""
 
@@ -117,7 +139,7 @@ class Seat(Protocol):
         """Tell an execution report, in order with the cases."""
 
     def ask(self, case: Case) -> None:
-        """Ask about a case; the owner is told the outcome, at once or later."""
+        """Ask about a case; the owner is told the outcome for each seat, at once or later."""
 
 
 class LocalSeat:
@@ -161,11 +183,18 @@ class LocalSeat:
         else:
             self._owner.verdicts(self, case, answer)
 
-    def _judged(self, case: Case) -> Verdicts | None:
+    def _judged(self, case: Case) -> Answer | None:
         """The verdicts, None where there are none; the log says once why, until the engine is well again."""
         try:
-            answer = self._engine.judge(case.opportunities)
-            if not sound(answer, len(case), len(self._engine.reasons)):
+            asked, reasons = case.opportunities, len(self._engine.reasons)
+            answer: Answer
+            if isinstance(asked, list):
+                answer = self._engine.judge_rows(asked)
+                fine = rowfold.sound(answer, len(case), reasons)
+            else:
+                answer = self._engine.judge(asked)
+                fine = sound(answer, len(case), reasons)
+            if not fine:
                 raise ValueError("its verdicts are not one a row, or name what is no verdict or reason of its own")
         except Exception:
             if not self._failing:

@@ -16,10 +16,12 @@ import structlog
 
 from arbhub.columns import MAX_TS_NS, Decisions, Side, Ticks
 from arbhub.engine import Engine
+from arbhub.rows import decision_columns
 from arbhub.service import OnReady, OpenStreams, serving, settle_memory
 from arbhub.settings.schema import Settings
 from arbhub.v1 import hub_pb2
 from hub.hub import Hub
+from hub.replies import Decided
 from hub.session import RefusedError, Session, leg
 from hub.status import status
 
@@ -107,17 +109,18 @@ class HubServicer:
         """One tick judged against the current books, within the caller's deadline and ours."""
         received_ns = time.monotonic_ns()
         tick = await self._tick(request, context)
-        answer: asyncio.Future[Decisions] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Decided] = asyncio.get_running_loop().create_future()
         remaining = context.time_remaining()
         limit = None if remaining is None else _answer_within(remaining)
 
-        def reply(decided: Decisions) -> None:
+        def reply(decided: Decided) -> None:
             if not answer.done():  # the caller may have gone
                 answer.set_result(decided)
 
         self._hub.evaluate(tick, reply, limit)
         decided = await answer
-        return _evaluation(self._hub, decided, time.monotonic_ns() - received_ns)
+        columns = decision_columns(decided, self._hub.reasons.names) if isinstance(decided, list) else decided
+        return _evaluation(self._hub, columns, time.monotonic_ns() - received_ns)
 
     async def watch(self, request: hub_pb2.WatchRequest, _: Context) -> AsyncIterator[hub_pb2.Status]:
         """The hub's state, again and again."""

@@ -5,18 +5,23 @@ A batch that does not fit is refused whole, naming the column. Nothing here know
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from arbhub import rowwire
 from arbhub.columns import MAX_LEVELS, MAX_TS_NS, NO_VENUE, Decisions, Ints, Ticks
 from arbhub.control import BadReferenceError, decode_reference
+from arbhub.rows import Decision
 from arbhub.v1 import hub_pb2, market_pb2
 from arbhub.wire import ColumnError, decode_ticks, encode_decisions, submessage
 from hub.hub import Hub
+from hub.replies import Decided
 
+BATCH = hub_pb2.StreamRequest.BATCH_FIELD_NUMBER
+TICKS = hub_pb2.TickBatch.TICKS_FIELD_NUMBER
 NAMES_BATCH = hub_pb2.StreamReply.BATCH_FIELD_NUMBER
 DECISIONS = hub_pb2.DecisionBatch.DECISIONS_FIELD_NUMBER
 MAX_UNREAD = 1024
@@ -42,11 +47,15 @@ class Session:
         self._names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # venues and symbols, as the client has them
         self._venue: Ints = np.zeros(0, np.int64)  # the client's id -> the hub's
         self._instrument: Ints = np.zeros(0, np.int64)
+        self._venue_ids: list[int] = []  # the same
+        self._instrument_ids: list[int] = []
         self._named = (0, 0)
 
     def take(self, frame: bytes) -> None:
         """Take a frame in; RefusedError refuses all of it."""
         try:
+            if self._rows(frame):
+                return
             request = hub_pb2.StreamRequest.FromString(frame)
             kind = request.WhichOneof("frame")
             if kind == "batch":
@@ -93,6 +102,7 @@ class Session:
         self._names = data.venues, data.symbols
         self._venue = np.array([u.venue_ids[name] for name in data.venues], np.int64)
         self._instrument = np.array([u.symbol_ids[name] for name in data.symbols], np.int64)
+        self._venue_ids, self._instrument_ids = self._venue.tolist(), self._instrument.tolist()
         self._name()
         self.on_answer()
 
@@ -102,6 +112,24 @@ class Session:
         ticks = self._translated(decode_ticks(message))
         self.unanswered += 1
         self._hub.submit(ticks, lambda decided: self._answer(batch_id, received_ns, decided))
+
+    def _rows(self, frame: bytes) -> bool:
+        """Take a batch of a few ticks as rows; False where it is none, or not all well, which `_batch` looks into."""
+        batch = rowwire.batch_of(frame, BATCH)
+        if batch is None or len(batch[1]) != 1 or batch[1][0][0] != TICKS:
+            return False
+        received_ns, (batch_id, ((_, start, stop),)) = time.monotonic_ns(), batch
+        ticks = rowwire.decode_ticks(frame, start, stop)
+        if ticks is None:
+            return False
+        rows = []
+        for t in ticks:
+            if t.instrument >= len(self._instrument_ids) or t.venue >= len(self._venue_ids) or abs(t.ts_ns) > MAX_TS_NS:
+                return False
+            rows.append(t._replace(instrument=self._instrument_ids[t.instrument], venue=self._venue_ids[t.venue]))
+        self.unanswered += 1
+        self._hub.submit_rows(rows, lambda decided: self._answer(batch_id, received_ns, decided))
+        return True
 
     def _translated(self, t: Ticks) -> Ticks:
         for column, ids, known in (
@@ -117,13 +145,17 @@ class Session:
             raise ColumnError("column ts_ns has a time beyond all years: it is in nanoseconds since 1970")
         return Ticks(t.ts_ns, self._instrument[t.instrument], self._venue[t.venue], t.bids, t.asks, t.ts_event_ns)
 
-    def _answer(self, batch_id: int, received_ns: int, decided: Decisions) -> None:
+    def _answer(self, batch_id: int, received_ns: int, decided: Decided) -> None:
         self.unanswered -= 1
         u = self._hub.universe
         if self._named != (len(u.venues), len(u.symbols)):
             self._name()
         held_ns = time.monotonic_ns() - received_ns
-        self._put(encode_batch(batch_id, decided, self._hub.epoch, self._hub.version, held_ns))
+        hub = self._hub
+        if isinstance(decided, list):
+            self._put(encode_rows(batch_id, decided, hub.reasons.names, hub.epoch, hub.version, held_ns))
+        else:
+            self._put(encode_batch(batch_id, decided, hub.epoch, hub.version, held_ns))
         self.on_answer()
 
     def _name(self) -> None:
@@ -164,6 +196,23 @@ def encode_batch(batch_id: int, decided: Decisions, epoch: int, version: str, he
     names = [decided.reasons[code] for code in codes.tolist()]
     head = hub_pb2.DecisionBatch(batch_id=batch_id, epoch=epoch, config_version=version, reasons=names, held_ns=held_ns)
     columns = encode_decisions(replace(decided, reason=number[decided.reason]))
+    return submessage(NAMES_BATCH, head.SerializeToString() + submessage(DECISIONS, columns))
+
+
+def encode_rows(
+    batch_id: int, decided: list[Decision], names: Sequence[str], epoch: int, version: str, held_ns: int
+) -> bytes:
+    """The same of rows, whose reasons are codes of `names`."""
+    numbers = {code: number for number, code in enumerate(dict.fromkeys(d.reason for d in decided if d.reason), 1)}
+    numbers[0] = 0
+    head = hub_pb2.DecisionBatch(
+        batch_id=batch_id,
+        epoch=epoch,
+        config_version=version,
+        reasons=[names[c] for c in numbers if c],
+        held_ns=held_ns,
+    )
+    columns = rowwire.encode_decisions([d._replace(reason=numbers[d.reason]) for d in decided])
     return submessage(NAMES_BATCH, head.SerializeToString() + submessage(DECISIONS, columns))
 
 

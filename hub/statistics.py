@@ -1,13 +1,16 @@
 """What the hub has seen and done, for whoever watches it. Counting only: nothing is decided from it."""
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from arbhub.columns import NO_VENUE, Decisions
+from arbhub.rows import Decision
 from arbhub.state import DENIED, FillRow, Report
+from hub.replies import Decided
 from hub.rounds import Arrival
 
 
@@ -26,8 +29,7 @@ class Quantiles:
         return cls(*np.percentile(values, (50, 99, 100)).tolist()) if len(values) else cls()
 
 
-@dataclass(frozen=True, slots=True)
-class LastEdge:
+class LastEdge(NamedTuple):
     """The latest opportunity of an instrument. Values only: a row must not keep its batch alive."""
 
     buy_venue: int
@@ -56,10 +58,27 @@ class Statistics:
     edges: dict[int, LastEdge] = field(default_factory=dict)
     """By instrument, the latest last."""
 
-    def decided(self, d: Decisions, took_ms: float) -> None:
-        """A round's decisions."""
-        self.ticks += len(d)
+    def decided(self, decided: Decided, names: Sequence[str], took_ms: float) -> None:
+        """A round's decisions; `names` has the reasons by code."""
+        self.ticks += len(decided)
         self.decision_ms.append(took_ms)
+        if isinstance(decided, list):
+            self._rows(decided, names)
+        else:
+            self._columns(decided)
+
+    def _rows(self, rows: Sequence[Decision], names: Sequence[str]) -> None:
+        for d in rows:
+            reason = names[d.reason]
+            if d.approved:
+                self.approved += 1
+            else:
+                self.rejected[reason] += 1
+            if d.buy_venue != NO_VENUE:
+                self.edges.pop(d.instrument, None)
+                self.edges[d.instrument] = LastEdge(d.buy_venue, d.sell_venue, d.gross_edge_bps, d.net_edge_bps, reason)
+
+    def _columns(self, d: Decisions) -> None:
         counts = d.by_reason()
         self.approved += counts.pop("", 0)
         self.rejected.update(counts)

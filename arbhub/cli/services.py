@@ -1,4 +1,4 @@
-"""`arbhub hub | engine NAME | feed | executor | sandbox`: one service each, until SIGTERM or Ctrl-C."""
+"""`arbhub hub | engine NAME... | feed | executor | sandbox`: one service each, until SIGTERM or Ctrl-C."""
 
 from typing import Annotated
 
@@ -32,16 +32,18 @@ def hub(config: ConfigOption, assignments: SetOption = None) -> None:
 
 @app.command()
 def engine(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="spread, fee, liquidity or risk.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME", help="spread, fee, liquidity, risk: all that share a place.")
+    ],
     config: ConfigOption,
     assignments: SetOption = None,
 ) -> None:
-    """Run one engine in a process of its own, at engines.NAME.place."""
+    """Run one engine, or several that share a place, in a process of their own, at engines.NAME.place."""
     from engines.server import run
 
     settings = settings_of(config, assignments)
     configure_logs()
-    run_until_signal(lambda shutdown: run(settings, name, shutdown))
+    run_until_signal(lambda shutdown: run(settings, names, shutdown))
 
 
 @app.command()

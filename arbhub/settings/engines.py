@@ -1,4 +1,7 @@
-"""[engines.*]: one section an engine, in the order in which verdicts are folded."""
+"""[engines.*]: one section an engine, in the order in which verdicts are folded.
+
+Engines whose `place` is the same HOST:PORT, to the letter, share one process and one stream from the hub.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -64,3 +67,11 @@ class EnginesSettings(Section):
     def table(self) -> dict[str, EngineSettings]:
         """Every engine's section by name, in the order of the fold."""
         return {name: getattr(self, name) for name in type(self).model_fields}
+
+    def hosts(self) -> dict[str, tuple[str, ...]]:
+        """The engines of each place outside the hub's process, in the order of the fold: one process a place."""
+        hosts: dict[str, tuple[str, ...]] = {}
+        for name, section in self.table().items():
+            if section.place != IN_PROCESS:
+                hosts[section.place] = (*hosts.get(section.place, ()), name)
+        return hosts

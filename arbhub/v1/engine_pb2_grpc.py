@@ -45,7 +45,7 @@ class EngineServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Evaluate(self, request_iterator, context):
-        """The first reply is a Hello; then one VerdictBatch answers each OpportunityBatch, in order.
+        """The first replies are Hellos, one an engine; then one VerdictBatch answers each OpportunityBatch, in order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from arbhub.columns import Opportunities, Verdicts
 from arbhub.control import encode_reference, encode_snapshot
-from arbhub.engine import EngineConfiguration
+from arbhub.engine import Engine, EngineConfiguration, verdicts
 from arbhub.reference import Listing, ReferenceData, Universe
 from arbhub.service import ServiceError, channel
 from arbhub.settings.schema import Settings
@@ -24,11 +27,11 @@ Request = engine_pb2.EngineRequest
 
 
 @contextlib.asynccontextmanager
-async def served(name: str) -> AsyncIterator[str]:
-    """An engine's address."""
-    made = Settings.model_validate({"engines": {name: {"place": "127.0.0.1:0"}}})
+async def served(*names: str) -> AsyncIterator[str]:
+    """The address of an engine, or of several in one process."""
+    made = Settings.model_validate({"engines": {name: {"place": "127.0.0.1:0"} for name in names}})
     shutdown, port = asyncio.Event(), asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(run(made, name, shutdown, port.set_result))
+    serving = asyncio.create_task(run(made, names, shutdown, port.set_result))
     try:
         yield f"127.0.0.1:{await asyncio.wait_for(port, 20)}"
     finally:
@@ -96,12 +99,89 @@ async def test_an_engine_introduces_itself_and_answers(name: str) -> None:
         before, after = (await end.read()).batch, (await end.read()).batch
         assert (before.batch_id, after.batch_id) == (7, 300)
         known = name != "risk"
-        assert hello.reasons[before.verdicts.reason[0] - 1] == "STATE_UNKNOWN" if not known else True
-        assert list(before.verdicts.verdict) == [1 if known else 2]
-        assert list(after.verdicts.verdict) == [1]
+        assert hello.reasons[before.verdicts[0].reason[0] - 1] == "STATE_UNKNOWN" if not known else True
+        assert list(before.verdicts[0].verdict) == [1 if known else 2]
+        assert list(after.verdicts[0].verdict) == [1]
         health = await health_pb2_grpc.HealthStub(wire).Check(health_pb2.HealthCheckRequest(service="arbhub.v1.Engine"))
         assert health.status == health_pb2.HealthCheckResponse.SERVING
         end.call.cancel()
+
+
+async def test_hosted_engines_answer_together() -> None:
+    """Hellos in the table's order, whatever order they were named in; each batch is answered once, each by its own."""
+    async with served(*reversed(ENGINES)) as at, channel(at) as wire:
+        end = HubEnd(wire)
+        hellos = [(await end.read()).hello for _ in ENGINES]
+        assert [hello.name for hello in hellos] == list(ENGINES)
+        assert all(list(hello.hosted) == list(ENGINES) for hello in hellos)
+        wants = [(hello.wants_depth, hello.wants_state, tuple(hello.reasons)) for hello in hellos]
+        assert wants == [(engine.wants_depth, engine.wants_state, engine.reasons) for engine in ENGINES.values()]
+        snapshot = Request(snapshot=encode_snapshot(Snapshot(1, True, LedgerValues(trading_state=ACTIVE))))
+        await end.send(configuration(), reference(), batch(7), snapshot, batch(300))
+        before, after = (await end.read()).batch, (await end.read()).batch
+        assert (before.batch_id, after.batch_id) == (7, 300)
+        assert [list(columns.verdict) for columns in before.verdicts] == [[1], [1], [1], [2]]
+        assert [list(columns.verdict) for columns in after.verdicts] == [[1]] * 4
+        assert [list(columns.bps) for columns in after.verdicts] == [[300.0], [pytest.approx(-2.03)], [0.0], [0.0]]
+        assert list(after.verdicts[2].quantity) == [1.0]
+        end.call.cancel()
+
+
+def crash(_: Engine, o: Opportunities) -> Verdicts:
+    """Judging fails."""
+    raise ZeroDivisionError(f"{len(o)} rows are too many")
+
+
+def fall_short(_: Engine, o: Opportunities) -> Verdicts:
+    """A verdict is missing."""
+    return verdicts(np.zeros(len(o) - 1, np.int64), np.zeros(len(o) - 1))
+
+
+def answer_nothing(_: Engine, o: Opportunities) -> Any:
+    """What is returned are no verdicts."""
+
+
+@pytest.mark.parametrize("rows", [1, 100])
+@pytest.mark.parametrize("names", [("fee",), tuple(ENGINES)])
+@pytest.mark.parametrize("failing", [crash, fall_short, answer_nothing])
+async def test_an_engine_that_fails_silences_itself_only(
+    monkeypatch: pytest.MonkeyPatch,
+    failing: Callable[[Engine, Opportunities], Verdicts],
+    names: tuple[str, ...],
+    rows: int,
+) -> None:
+    """It answers without rows while the others go on, the log says so once an illness, and then it is well again."""
+    well, asked = ENGINES["fee"].judge, batch()
+    for _ in range(rows - 1):
+        asked.batch.opportunities.MergeFrom(batch().batch.opportunities)
+        asked.batch.depth.MergeFrom(batch().batch.depth)
+    monkeypatch.setattr(ENGINES["fee"], "judge_row", lambda *_: None)  # a few rows are judged as many are
+    monkeypatch.setattr(ENGINES["fee"], "judge_row", Engine.judge_row)  # so that `judge` is asked
+    with structlog.testing.capture_logs() as logs:
+        async with served(*names) as at, channel(at) as wire:
+            end = HubEnd(wire)
+            for _ in names:
+                await end.read()
+            await end.send(configuration(), reference())
+            for judge in (failing, failing, well, failing, well):
+                monkeypatch.setattr(ENGINES["fee"], "judge", judge)
+                await end.send(asked)
+                answered = [len(columns.verdict) for columns in (await end.read()).batch.verdicts]
+                assert answered == [0 if name == "fee" and judge is failing else rows for name in names]
+            end.call.cancel()
+    failures = [entry["engine"] for entry in logs if entry["event"] == "engine failed"]
+    assert failures == ["fee", "fee"]
+
+
+async def test_depth_is_needed_where_one_engine_needs_it() -> None:
+    """A batch without it is refused in the name of the engine that reads it."""
+    async with served("spread", "liquidity") as at, channel(at) as wire:
+        end = HubEnd(wire)
+        for _ in range(2):
+            await end.read()
+        await end.send(configuration(), reference(), _changed(lambda b: b.ClearField("depth")))
+        with pytest.raises(grpc.aio.AioRpcError, match="the engine liquidity was asked without depth"):
+            await end.read()
 
 
 async def test_each_connection_begins_knowing_nothing() -> None:
@@ -113,10 +193,10 @@ async def test_each_connection_begins_knowing_nothing() -> None:
         snapshot = Request(snapshot=encode_snapshot(Snapshot(1, True, LedgerValues(trading_state=ACTIVE))))
         await first.send(configuration(), reference(), snapshot)
         await second.send(configuration(), reference(), batch())
-        verdicts = (await second.read()).batch.verdicts
+        verdicts = (await second.read()).batch.verdicts[0]
         assert hello.reasons[verdicts.reason[0] - 1] == "STATE_UNKNOWN"
         await first.send(batch())
-        assert list((await first.read()).batch.verdicts.verdict) == [1]
+        assert list((await first.read()).batch.verdicts[0].verdict) == [1]
         for end in (first, second):
             end.call.cancel()
 
@@ -160,7 +240,7 @@ async def test_what_a_hub_may_not_say(bad: Request | bytes, said: str) -> None:
             await one.read()
             await one.send(configuration(), reference(), batch())
         await end.send(bad)
-        assert list((await end.read()).batch.verdicts.quantity) == [1.0]
+        assert list((await end.read()).batch.verdicts[0].quantity) == [1.0]
         with pytest.raises(grpc.aio.AioRpcError, match=said) as caught:
             await end.read()
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -204,4 +284,36 @@ async def test_what_cannot_be_served_is_one_sentence(name: str, place: str | Non
     async with served("fee") as taken:
         made = Settings.model_validate({"engines": {"spread": {"place": place or taken}}})
         with pytest.raises(ServiceError, match=said):
-            await run(made, name, asyncio.Event())
+            await run(made, [name], asyncio.Event())
+
+
+SHARED, APART = "127.0.0.1:7411", "127.0.0.1:7412"
+
+
+@pytest.mark.parametrize(
+    ("names", "places", "said"),
+    [
+        (["spread", "news"], {"spread": SHARED}, "there is no engine 'news'"),
+        (["spread", "fee"], {"spread": SHARED}, 'engines.fee.place is "in-process"'),
+        (
+            ["spread", "fee"],
+            {"spread": SHARED, "fee": APART},
+            f"engines.spread.place is {SHARED} but engines.fee.place is {APART}: engines share a process only at one",
+        ),
+        (
+            ["fee"],
+            {"spread": SHARED, "fee": SHARED, "risk": APART},
+            f"spread also has the place {SHARED}, .* run 'arbhub engine spread fee'",
+        ),
+        (
+            ["risk", "spread"],
+            dict.fromkeys(ENGINES, SHARED),
+            f"fee and liquidity also have the place {SHARED}, .* run 'arbhub engine spread fee liquidity risk'",
+        ),
+    ],
+)
+async def test_which_engines_share_a_process(names: list[str], places: dict[str, str], said: str) -> None:
+    """All that have one place, and no others: anything else is one sentence."""
+    made = Settings.model_validate({"engines": {name: {"place": place} for name, place in places.items()}})
+    with pytest.raises(ServiceError, match=said):
+        await run(made, names, asyncio.Event())

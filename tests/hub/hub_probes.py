@@ -247,9 +247,9 @@ class FakeEngine(ServedFake):
 
     service, method = "arbhub.v1.Engine", "Evaluate"
 
-    def __init__(self, name: str, *, wants_state: bool = False) -> None:
+    def __init__(self, name: str, *, wants_state: bool = False, wants_depth: bool = False) -> None:
         super().__init__()
-        self.name, self.wants_state = name, wants_state
+        self.name, self.wants_state, self.wants_depth = name, wants_state, wants_depth
         self.told: list[engine_pb2.EngineRequest] = []
 
     def kinds(self) -> list[str]:
@@ -257,7 +257,9 @@ class FakeEngine(ServedFake):
         return [request.WhichOneof("frame") or "" for request in self.told]
 
     def hello(self) -> bytes:
-        hello = engine_pb2.EngineHello(name=self.name, reasons=["NO"], wants_state=self.wants_state)
+        hello = engine_pb2.EngineHello(
+            name=self.name, reasons=["NO"], wants_state=self.wants_state, wants_depth=self.wants_depth
+        )
         return engine_pb2.EngineReply(hello=hello).SerializeToString()
 
     def verdicts(self, rows: int) -> Verdicts:
@@ -266,7 +268,7 @@ class FakeEngine(ServedFake):
 
     def reply(self, batch_id: int, verdicts: Verdicts) -> bytes:
         reply = engine_pb2.EngineReply(batch=engine_pb2.VerdictBatch(batch_id=batch_id))
-        reply.batch.verdicts.MergeFromString(encode_verdicts(verdicts))
+        reply.batch.verdicts.add().MergeFromString(encode_verdicts(verdicts))
         return reply.SerializeToString()
 
     async def answer(self, batch: engine_pb2.OpportunityBatch, context: Any) -> None:
@@ -312,6 +314,62 @@ class BrokenEngine(FakeEngine):
     async def answer(self, batch: engine_pb2.OpportunityBatch, context: Any) -> None:
         for frame in self.answers(self, batch.batch_id, len(batch.opportunities.sequence)):
             await context.write(frame)
+
+
+class FakeHost(ServedFake):
+    """Fake engines on one stream: each has its own hello and part of every answer. Remembers what it was told."""
+
+    service, method = "arbhub.v1.Engine", "Evaluate"
+
+    def __init__(self, *engines: FakeEngine) -> None:
+        super().__init__()
+        self.engines = engines
+        self.hosted = [engine.name for engine in engines]
+        self.told: list[engine_pb2.EngineRequest] = []
+
+    def kinds(self) -> list[str]:
+        """The kinds of what it was told."""
+        return [request.WhichOneof("frame") or "" for request in self.told]
+
+    def hello(self, engine: FakeEngine) -> bytes:
+        """An engine's own, which names the others."""
+        reply = engine_pb2.EngineReply.FromString(engine.hello())
+        reply.hello.hosted.extend(self.hosted)
+        return reply.SerializeToString()
+
+    def reply(self, batch: engine_pb2.OpportunityBatch) -> bytes:
+        """Every engine's verdicts on a batch."""
+        reply = engine_pb2.EngineReply(batch=engine_pb2.VerdictBatch(batch_id=batch.batch_id))
+        for engine in self.engines:
+            answer = engine.verdicts(len(batch.opportunities.sequence))
+            reply.batch.verdicts.add().MergeFromString(encode_verdicts(answer))
+        return reply.SerializeToString()
+
+    async def answer(self, batch: engine_pb2.OpportunityBatch, context: Any) -> None:
+        """Answer one batch."""
+        await context.write(self.reply(batch))
+
+    async def converse(self, context: Any) -> None:
+        for engine in self.engines:
+            await context.write(self.hello(engine))
+        while (frame := await context.read()) is not grpc.aio.EOF:
+            request = engine_pb2.EngineRequest.FromString(frame)
+            self.told.append(request)
+            self.changed()
+            if request.WhichOneof("frame") == "batch":
+                await self.answer(request.batch, context)
+
+
+class SlowHost(FakeHost):
+    """Answers when it is allowed to, batch by batch."""
+
+    def __init__(self, *engines: FakeEngine) -> None:
+        super().__init__(*engines)
+        self.allowed = asyncio.Semaphore(0)
+
+    async def answer(self, batch: engine_pb2.OpportunityBatch, context: Any) -> None:
+        await self.allowed.acquire()
+        await super().answer(batch, context)
 
 
 class ScriptedExecutor(ServedFake):

@@ -26,13 +26,13 @@ from hub_probes import (
     status_of,
 )
 
-import hub.hub
 from arbhub.columns import NO_VENUE, Decisions, Opportunities, Verdicts
 from arbhub.reference import Listing, ReferenceData
+from arbhub.rows import MAX_ROWS
 from arbhub.settings.schema import Settings
 from arbhub.v1 import executor_pb2, ledger_pb2
 from engines.spread import Spread
-from hub.policy import fold
+from hub import submissions
 from hub.references import References
 from hub.statistics import EDGES_A_BATCH, Statistics
 
@@ -223,22 +223,25 @@ async def test_an_engine_inside_that_fails_has_not_answered(say: Callable[[Oppor
     assert [entry["engine"] for entry in logs if entry["log_level"] == "error"] == ["spread"]
 
 
-async def test_a_fold_that_fails_approves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("form", "before"), [("decide", 0), ("fold", MAX_ROWS)], ids=["rows", "columns"])
+async def test_a_fold_that_fails_approves_nothing(form: str, before: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug while deciding: the log has it, the round counts as unanswered, and the next is decided as ever."""
-    fails = [True]
+    real, fails = getattr(submissions, form), [True]
 
-    def failing_once(o: Any, ballots: Any, terms: Any) -> Any:
-        if len(o) and fails:
+    def failing_once(*given: Any) -> Any:
+        if fails and any(isinstance(part, list) and part and hasattr(part[0], "engine") for part in given):
             fails.pop()
             raise ZeroDivisionError("a bug")
-        return fold(o, ballots, terms)
+        return real(*given)
 
-    monkeypatch.setattr(hub.hub, "fold", failing_once)
+    monkeypatch.setattr(submissions, form, failing_once)
     with structlog.testing.capture_logs() as logs:
         async with ScriptedExecutor().served() as place, hub_of(settings(place)) as at, client_of(at) as client:
             await status_of(at, lambda s: s.executor_up, "the executor")
-            assert await client.ask(cheap(), dear()) == [NONE, "ENGINE_TIMEOUT:spread"]
-            assert (await client.ask(cheap(), dear()))[-1] == APPROVED
+            ticks = [*[cheap()] * before, cheap(), dear()]
+            assert (await client.ask(*ticks))[-2:] == [NONE, "ENGINE_TIMEOUT:spread"]
+            assert (await client.ask(*ticks))[-1] == APPROVED
+            assert not fails
     assert len([entry for entry in logs if entry["log_level"] == "error"]) == 1
 
 
@@ -302,16 +305,16 @@ def test_statistics_keep_values_and_not_batches() -> None:
     """Counts add up, the latest edge of each instrument is there, and no batch stays alive for it."""
     statistics, d = Statistics(), _decisions(7)
     gone = weakref.ref(d.net_edge_bps)
-    statistics.decided(d, 1.0)
+    statistics.decided(d, d.reasons, 1.0)
     d = _decisions(5000)
-    statistics.decided(d, 1.0)
+    statistics.decided(d, d.reasons, 1.0)
     assert statistics.ticks == 5007
     assert statistics.approved + sum(statistics.rejected.values()) == 5007
     assert statistics.rejected == {"SHED": 2 + 1667, "NO_COUNTERPART": 2 + 1666}
     assert {i: e.reason for i, e in statistics.edges.items()} == {0: "", 1: "SHED"}
     d = _decisions(3)
     d.buy_venue[:] = NO_VENUE
-    statistics.decided(d, 1.0)
+    statistics.decided(d, d.reasons, 1.0)
     gc.collect()
     assert gone() is None
     assert EDGES_A_BATCH < 5000

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -138,7 +138,7 @@ def saying(**columns: Any) -> Answers:
 def ragged(engine: BrokenEngine, batch_id: int, rows: int) -> list[bytes]:
     """Columns of different lengths."""
     reply = engine_pb2.EngineReply.FromString(engine.reply(batch_id, approval(rows)))
-    del reply.batch.verdicts.bps[:]
+    del reply.batch.verdicts[0].bps[:]
     return [reply.SerializeToString()]
 
 
@@ -385,14 +385,14 @@ async def test_a_full_queue_sheds_and_says_so() -> None:
 
 
 @contextlib.asynccontextmanager
-async def engines_served(*names: str) -> AsyncIterator[dict[str, dict[str, str]]]:
-    """Real engines, each served; their sections."""
+async def engines_served(*hosts: Sequence[str]) -> AsyncIterator[dict[str, dict[str, str]]]:
+    """Real engines, those of each host served together; their sections."""
     shutdown, ports, served = asyncio.Event(), {}, []
-    for name in names:
-        made = Settings.model_validate({"engines": {name: {"place": "127.0.0.1:0"}}})
+    for names in hosts:
+        made = Settings.model_validate({"engines": {name: {"place": "127.0.0.1:0"} for name in names}})
         port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        served.append(asyncio.create_task(run_engine(made, name, shutdown, port.set_result)))
-        ports[name] = await within(port)
+        served.append(asyncio.create_task(run_engine(made, names, shutdown, port.set_result)))
+        ports.update(dict.fromkeys(names, await within(port)))
     try:
         yield {name: {"place": f"127.0.0.1:{port}"} for name, port in ports.items()}
     finally:
@@ -400,9 +400,20 @@ async def engines_served(*names: str) -> AsyncIterator[dict[str, dict[str, str]]
         await asyncio.gather(*served)
 
 
-@pytest.mark.parametrize("remote", [(), ("risk",), ("spread", "liquidity"), tuple(ENGINES)])
-async def test_places_do_not_matter(remote: tuple[str, ...]) -> None:
-    """Engines inside, apart or mixed: the same decisions, to the bit."""
+@pytest.mark.parametrize(
+    "remote",
+    [
+        (),
+        (("risk",),),
+        (("spread",), ("liquidity",)),
+        tuple((name,) for name in ENGINES),
+        (tuple(ENGINES),),
+        (("spread", "risk"), ("fee", "liquidity")),
+        (("fee", "risk"),),
+    ],
+)
+async def test_places_do_not_matter(remote: tuple[tuple[str, ...], ...]) -> None:
+    """Engines inside, apart, on one host or mixed: the same decisions, to the bit."""
     chosen = np.random.default_rng(5)
     rows = []
     for number in range(120):
@@ -433,7 +444,7 @@ EXPECTED: dict[str, tuple[list[str], list[str], list[str]]] = {}
 async def test_a_restarted_risk_engine_knows_nothing_without_the_ledger() -> None:
     """The real risk engine rejects STATE_UNKNOWN as long as the executor has not been heard of."""
     executor = ScriptedExecutor()
-    async with engines_served("risk") as places, executor.served() as at_executor:
+    async with engines_served(["risk"]) as places, executor.served() as at_executor:
         async with hub_of(settings(at_executor, places)) as at:
             await status_of(at, lambda s: s.executor_up and s.engines[3].up, "everyone")
             async with client_of(at) as client:
@@ -460,6 +471,6 @@ async def test_a_restarted_risk_engine_knows_nothing_without_the_ledger() -> Non
             for column in ("buy_ask", "buy_ask_size", "sell_bid", "sell_bid_size"):
                 getattr(o, column).append(100.0)
             await call.write(engine_pb2.EngineRequest(batch=batch))
-            verdicts = (await within(call.read())).batch.verdicts
+            verdicts = (await within(call.read())).batch.verdicts[0]
             assert hello.reasons[verdicts.reason[0] - 1] == "STATE_UNKNOWN"
             call.cancel()

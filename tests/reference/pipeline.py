@@ -8,15 +8,19 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from arbhub import rows, rowwire, wire
 from arbhub.columns import NO_VENUE, Decisions, Floats, Ints, Side, Ticks
 from arbhub.engine import Engine, EngineConfiguration
 from arbhub.reference import Listing, ReferenceData, Universe
+from arbhub.rows import MAX_ROWS
 from arbhub.settings.engines import EnginesSettings, FeeSettings, LiquiditySettings, SpreadSettings
 from arbhub.state import ACTIVE, LedgerValues, Snapshot
 from engines.table import ENGINES
 from hub.book import Books, Resolved
 from hub.policy import Ballot, Terms, decisions, fold
 from hub.reasons import ReasonTable
+from hub.rowbook import ResolvedRow, RowBooks
+from hub.rowfold import RowBallot, decide, sound
 
 from .model import Decision, ModelSettings, Tick
 
@@ -48,10 +52,12 @@ def listings(ticks: Iterable[Tick], settings: ModelSettings) -> tuple[Listing, .
 class Pipeline:
     """Books, engines and fold of one hub, in the hub's order."""
 
-    def __init__(self, settings: ModelSettings, data: ReferenceData) -> None:
+    def __init__(self, settings: ModelSettings, data: ReferenceData, *, rows: bool = True) -> None:
+        self._as_rows = rows
         self.universe, self.reasons = Universe(), ReasonTable()
         self.books = Books(self.universe, settings.max_quote_age_ms, settings.depth)
         self.engines: list[Engine] = [engine() for engine in ENGINES.values()]
+        self._row_books = RowBooks(self.books)
         self._terms = Terms(self.universe, settings.min_net_edge_bps, TTL_NS)
         self._sequence = 0
         for engine in self.engines:
@@ -79,9 +85,14 @@ class Pipeline:
         )
 
     def decide(self, ticks: Sequence[Tick]) -> list[Decision]:
-        """One batch into the books and through every engine."""
+        """One batch into the books and through every engine, as rows where it is short enough."""
         batch, first = self.columns(ticks), self._sequence
         self._sequence += len(ticks)
+        if self._as_rows and len(ticks) <= MAX_ROWS:
+            rows = over_the_wire(batch)
+            resolved = self._row_books.apply(rows, first)
+            if resolved is not None:
+                return self._judge_rows(rows, first, resolved)
         return self.judge(batch, first, self.books.apply(batch, first, depth=True))
 
     def peek(self, tick: Tick) -> Decision:
@@ -98,6 +109,20 @@ class Pipeline:
         since = np.zeros(len(batch), np.int64)
         since[resolved.rows] = o.edge_since_ns
         return self._rows(decided, since)
+
+    def _judge_rows(self, ticks: Sequence[rows.Tick], first: int, resolved: Sequence[ResolvedRow]) -> list[Decision]:
+        """As `judge`, and every step as rows, over the wire and back."""
+        names, ballots = self.reasons, []
+        asked = [row.opportunity for row in resolved if row.opportunity is not None]
+        for engine in self.engines if asked else ():
+            answer = rowwire.encode_verdicts(engine.judge_rows(opportunities_over_the_wire(asked)))
+            verdicts = rowwire.decode_verdicts(answer, 0, len(answer))
+            assert verdicts is not None
+            assert sound(verdicts, len(asked), len(engine.reasons))
+            ballots.append(RowBallot(engine.name, verdicts, names.engine(engine.reasons)))
+        decided = decide(ticks, first, resolved, ballots, self._terms)
+        since = [row.opportunity.edge_since_ns if row.opportunity else 0 for row in resolved]
+        return self._rows(rows.decision_columns(decided, names.names), np.array(since))
 
     def _rows(self, d: Decisions, since: Ints) -> list[Decision]:
         assert (d.expires_ns == d.ts_ns + TTL_NS).all()
@@ -124,6 +149,29 @@ class Pipeline:
             "reason": [d.reasons[code] or None for code in d.reason.tolist()],
         }
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def over_the_wire(ticks: Ticks) -> list[rows.Tick]:
+    """Ticks as they reach a hub that takes them as rows; written again, they are the same bytes."""
+    encoded = wire.encode_ticks(ticks)
+    decoded = rowwire.decode_ticks(encoded, 0, len(encoded))
+    assert decoded is not None
+    assert rowwire.encode_ticks(decoded) == encoded
+    return decoded
+
+
+def opportunities_over_the_wire(asked: Sequence[rows.Opportunity]) -> list[rows.Opportunity]:
+    """Opportunities as they reach an engine that takes them as rows; as columns they are the same bytes."""
+    encoded, depth = rowwire.encode_opportunities(asked), rowwire.encode_depth(asked)
+    columns = rows.opportunity_columns(asked)
+    assert columns.depth is not None
+    assert (encoded, depth) == (wire.encode_opportunities(columns), wire.encode_depth(columns.depth))
+    decoded = rowwire.decode_opportunities(
+        encoded + depth, (1, 0, len(encoded)), (2, len(encoded), len(encoded + depth))
+    )
+    assert decoded is not None
+    assert decoded == asked
+    return decoded
 
 
 def _meaningful(column: Floats) -> list[float | None]:

@@ -1,0 +1,258 @@
+"""Rows to wire bytes and back: the same messages as `arbhub.wire`, for batches of a few.
+
+Written with one `struct` a column set, whose format, the fields' tags and lengths included, is known by the number
+of rows. Read so too where a message is laid out as we write it; every reader here gives None for whatever is not,
+sound or not, and leaves it to protobuf.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from struct import Struct
+from typing import Any
+
+from arbhub.rows import MAX_ROWS, Decision, Opportunity, Tick, Verdict
+from arbhub.wire import batch_frame, submessage, varint
+
+Span = tuple[int, int, int]
+"""A field's number, where it begins and where it ends; of a varint field: its value and -1."""
+SIZES = {"q": 8, "I": 4, "d": 8}
+
+
+class Layout:
+    """Column sets with one value a row in each column. `codes` are the columns' struct codes, from field 1 on."""
+
+    def __init__(self, codes: str) -> None:
+        self._codes = codes
+        self._forms = [self._form(rows) for rows in range(MAX_ROWS + 1)]
+
+    def _form(self, rows: int) -> tuple[Struct, tuple[bytes, ...]]:
+        heads = tuple(
+            varint(number << 3 | 2) + varint(rows * SIZES[code]) for number, code in enumerate(self._codes, 1)
+        )
+        return Struct("<" + "".join(f"{len(h)}s{rows}{c}" for h, c in zip(heads, self._codes, strict=True))), heads
+
+    def encode(self, rows: Sequence[Sequence[Any]]) -> bytes:
+        """The rows' leading fields, in the order of the columns; at least one row."""
+        form, heads = self._forms[len(rows)]
+        values: list[Any] = []
+        for head, column in zip(heads, zip(*rows, strict=True), strict=False):
+            values.append(head)
+            values += column
+        return form.pack(*values)
+
+    def decode(self, buffer: bytes, start: int, stop: int) -> list[tuple[Any, ...]] | None:
+        """The rows of a column set, None where it is laid out in another way."""
+        width = SIZES[self._codes[0]]
+        rows = buffer[start + 1] // width if stop - start > 1 else 0
+        if not 0 < rows <= MAX_ROWS:
+            return None
+        form, heads = self._forms[rows]
+        if form.size != stop - start:
+            return None
+        values, step = form.unpack_from(buffer, start), rows + 1
+        if values[::step] != heads:
+            return None
+        if rows == 1:
+            return [values[1::2]]
+        return list(zip(*(values[at + 1 : at + step] for at in range(0, len(values), step)), strict=True))
+
+
+OPPORTUNITIES = Layout("qqIIIIddddqqq")
+ONE_LEVEL_TICKS, ONE_LEVEL_DEPTH = Layout("qIIIddIddq"), Layout("IddIdd")  # most batches have one level a side
+VERDICTS, LIMITED_VERDICTS = Layout("IIdd"), Layout("IIdddd")
+DECISIONS = Layout("qqIIIIIdddddddqdd")
+
+
+def scan(buffer: bytes, start: int, stop: int) -> list[Span] | None:
+    """The fields of an encoded message, None where one is neither a varint nor has a length, or it is cut off."""
+    spans: list[Span] = []
+    at = start
+    try:
+        while at < stop:
+            tag = buffer[at]
+            value = buffer[at + 1]
+            at += 2
+            if tag & 0x80:  # a field number above 15
+                tag, value = tag & 0x7F | value << 7, buffer[at]
+                at += 1
+            if value & 0x80:
+                value, at = _long(value, buffer, at)
+            if tag & 7 == 2:
+                spans.append((tag >> 3, at, at + value))
+                at += value
+            elif tag & 7 == 0:
+                spans.append((tag >> 3, value, -1))
+            else:
+                return None
+    except IndexError:
+        return None
+    return spans if at == stop else None
+
+
+def _long(first: int, buffer: bytes, at: int) -> tuple[int, int]:
+    value, shift = first & 0x7F, 7
+    while shift < 64:
+        byte = buffer[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise IndexError
+
+
+def batch_of(frame: bytes, number: int) -> tuple[int, list[Span]] | None:
+    """The id and the other fields of the batch that is field `number` of a frame; None where it is none of these."""
+    spans = scan(frame, 0, len(frame))
+    if not spans or len(spans) != 1 or spans[0][0] != number:
+        return None
+    inner = scan(frame, spans[0][1], spans[0][2])
+    if not inner or inner[0][0] != 1 or inner[0][2] != -1 or any(span[2] == -1 for span in inner[1:]):
+        return None
+    return inner[0][1], inner[1:]
+
+
+def decode_ticks(frame: bytes, start: int, stop: int) -> list[Tick] | None:
+    """From TickColumns, whatever its depth; None where columns do not fit each other either."""
+    table = ONE_LEVEL_TICKS.decode(frame, start, stop)
+    if table is not None and all(row[3] == row[6] == 1 for row in table):
+        return [Tick(t, i, v, (b,), (bs,), (a,), (as_,), e) for t, i, v, _, b, bs, _, a, as_, e in table]
+    columns = _columns(frame, start, stop, "qIIIddIddq")
+    if columns is None or not 0 < len(columns[0]) <= MAX_ROWS:
+        return None
+    ts, instrument, venue, bid_levels, bid_price, bid_size, ask_levels, ask_price, ask_size, ts_event = columns
+    bids, asks = _cut(bid_price, bid_size, bid_levels), _cut(ask_price, ask_size, ask_levels)
+    if bids is None or asks is None:
+        return None
+    n = len(ts)
+    if not n == len(instrument) == len(venue) == len(bids) == len(asks) == len(ts_event):
+        return None
+    rows = zip(ts, instrument, venue, bids, asks, ts_event, strict=True)
+    return [Tick(t, i, v, bid[0], bid[1], ask[0], ask[1], e) for t, i, v, bid, ask, e in rows]
+
+
+def decode_opportunities(frame: bytes, columns: Span, depth: Span | None) -> list[Opportunity] | None:
+    """From OpportunityColumns, with the depth where there is any."""
+    rows = OPPORTUNITIES.decode(frame, columns[1], columns[2])
+    if rows is None:
+        return None
+    if depth is None:
+        return [Opportunity(*row) for row in rows]
+    table = ONE_LEVEL_DEPTH.decode(frame, depth[1], depth[2])
+    if table is not None and len(table) == len(rows) and all(one[0] == one[3] == 1 for one in table):
+        both = zip(rows, table, strict=True)
+        return [Opportunity(*(*row, (a,), (as_,), (b,), (bs,))) for row, (_, a, as_, _, b, bs) in both]
+    levels = _columns(frame, depth[1], depth[2], "IddIdd")
+    if levels is None:
+        return None
+    asks, bids = _cut(levels[1], levels[2], levels[0]), _cut(levels[4], levels[5], levels[3])
+    if asks is None or bids is None or not len(rows) == len(asks) == len(bids):
+        return None
+    return [Opportunity(*(*row, *ask, *bid)) for row, ask, bid in zip(rows, asks, bids, strict=True)]
+
+
+def decode_verdicts(frame: bytes, start: int, stop: int) -> list[Verdict] | None:
+    """From VerdictColumns."""
+    rows = VERDICTS.decode(frame, start, stop)
+    if rows is None:
+        rows = LIMITED_VERDICTS.decode(frame, start, stop)
+    return None if rows is None else [Verdict(*row) for row in rows]
+
+
+def encode_opportunities(rows: Sequence[Opportunity]) -> bytes:
+    """As OpportunityColumns, without the depth."""
+    return OPPORTUNITIES.encode([row[:13] for row in rows])
+
+
+def encode_depth(rows: Sequence[Opportunity]) -> bytes:
+    """As DepthColumns."""
+    if all(len(row.ask_size) == len(row.bid_size) == 1 for row in rows):
+        return ONE_LEVEL_DEPTH.encode(
+            [(1, *(row.ask_price or ()), *row.ask_size, 1, *row.bid_price, *row.bid_size) for row in rows]
+        )
+    return b"".join(
+        (
+            _side(1, [row.ask_price or () for row in rows], [row.ask_size for row in rows]),
+            _side(4, [row.bid_price for row in rows], [row.bid_size for row in rows]),
+        )
+    )
+
+
+def encode_ticks(rows: Sequence[Tick]) -> bytes:
+    """As TickColumns."""
+    return b"".join(
+        (
+            _packed(1, "q", [row.ts_ns for row in rows]),
+            _packed(2, "I", [row.instrument for row in rows]),
+            _packed(3, "I", [row.venue for row in rows]),
+            _side(4, [row.bid_price for row in rows], [row.bid_size for row in rows]),
+            _side(7, [row.ask_price for row in rows], [row.ask_size for row in rows]),
+            _packed(10, "q", [row.ts_event_ns for row in rows]),
+        )
+    )
+
+
+def encode_verdicts(rows: Sequence[Verdict]) -> bytes:
+    """As VerdictColumns."""
+    if rows[0].buy_limit is None:
+        return VERDICTS.encode([row[:4] for row in rows])
+    return LIMITED_VERDICTS.encode(rows)
+
+
+def encode_decisions(rows: Sequence[Decision]) -> bytes:
+    """As DecisionColumns."""
+    return DECISIONS.encode(rows)
+
+
+def verdict_frame(number: int, batch_id: int, field: int, answers: Iterable[Sequence[Verdict]]) -> bytes:
+    """A reply with one VerdictBatch: `field` has each engine's columns, in their order."""
+    return batch_frame(number, batch_id, b"".join(submessage(field, encode_verdicts(rows)) for rows in answers))
+
+
+@lru_cache(maxsize=4096)
+def _struct(code: str, values: int) -> Struct:
+    return Struct(f"<{values}{code}")
+
+
+def _columns(buffer: bytes, start: int, stop: int, codes: str) -> list[tuple[Any, ...]] | None:
+    """The packed columns from field 1 on, those that are left out empty; None where there is anything else."""
+    spans = scan(buffer, start, stop)
+    if spans is None:
+        return None
+    columns: list[tuple[Any, ...]] = [()] * len(codes)
+    last = 0
+    for number, begin, end in spans:
+        if end < 0 or not last < number <= len(codes):  # joined columns come again: protobuf joins them
+            return None
+        last, code = number, codes[number - 1]
+        values, rest = divmod(end - begin, SIZES[code])
+        if rest:
+            return None
+        columns[number - 1] = _struct(code, values).unpack_from(buffer, begin)
+    return columns
+
+
+def _packed(number: int, code: str, values: Sequence[Any]) -> bytes:
+    return submessage(number, _struct(code, len(values)).pack(*values)) if values else b""
+
+
+def _side(number: int, prices: Sequence[tuple[float, ...]], sizes: Sequence[tuple[float, ...]]) -> bytes:
+    price, size = ([value for row in rows for value in row] for rows in (prices, sizes))
+    counts = _packed(number, "I", [len(row) for row in prices])
+    return b"".join((counts, _packed(number + 1, "d", price), _packed(number + 2, "d", size)))
+
+
+Levels = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def _cut(prices: tuple[float, ...], sizes: tuple[float, ...], counts: tuple[int, ...]) -> list[Levels] | None:
+    """Each row's prices and sizes; None where the counts do not add up to them."""
+    if not sum(counts) == len(prices) == len(sizes):
+        return None
+    if len(counts) == 1:
+        return [(prices, sizes)]
+    rows, at = [], 0
+    for count in counts:
+        rows.append((prices[at : at + count], sizes[at : at + count]))
+        at += count
+    return rows

@@ -1,0 +1,132 @@
+"""A batch under decision: as columns, or, where it is short, as rows. Both ask for the same and are decided the same.
+
+Rows are for what nearly always happens: every engine has answered and nothing was shed. Otherwise, and at any doubt,
+they are turned into columns, which know every case.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from arbhub.columns import Decisions, Ints, Opportunities, Ticks, Verdicts
+from arbhub.rows import (
+    Answer,
+    Opportunity,
+    Tick,
+    decision_columns,
+    opportunity_columns,
+    tick_columns,
+    verdict_columns,
+    verdict_rows,
+)
+from hub import reasons
+from hub.book import OPPORTUNITY, Resolved
+from hub.policy import Ballot, Terms, decisions, fold
+from hub.replies import Decided, Reply
+from hub.rowbook import ResolvedRow
+from hub.rowfold import RowBallot, decide
+from hub.seats import Case
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What one engine said of a round: its answer, None if nothing in time, and what its reasons and silence mean."""
+
+    engine: str
+    answer: Answer | None
+    reason_codes: Ints
+    timeout_code: int
+    veto_on_timeout: bool
+
+    def ballot(self) -> Ballot:
+        """As the fold of columns takes it."""
+        answer = verdict_columns(self.answer) if isinstance(self.answer, list) else self.answer
+        return Ballot(self.engine, answer, self.reason_codes, self.timeout_code, self.veto_on_timeout)
+
+
+@dataclass(slots=True)
+class Submission:
+    """Columns. `binding`: it came over the stream, so what is approved is traded.
+
+    `connection` is the executor's at the time: only that one knows the books that the batch was judged by.
+    """
+
+    ticks: Ticks
+    first_sequence: int
+    resolved: Resolved
+    reply: Reply
+    binding: bool
+    connection: int
+    case: Case | None = None
+
+    def asked(self) -> Opportunities:
+        """What engines are asked about."""
+        return self.resolved.opportunities
+
+    def decided(self, votes: Sequence[Vote], shed: Sequence[Ints], terms: Terms, names: Sequence[str]) -> Decisions:
+        """A decision for every tick; `shed` has rows of what was asked, `names` the reasons by code."""
+        return _decided(self.ticks, self.first_sequence, self.resolved, [v.ballot() for v in votes], shed, terms, names)
+
+
+@dataclass(slots=True)
+class RowSubmission:
+    """Rows, always binding; otherwise as a `Submission`."""
+
+    ticks: list[Tick]
+    first_sequence: int
+    resolved: list[ResolvedRow]
+    reply: Reply
+    connection: int
+    case: Case | None = None
+    binding = True
+
+    def asked(self) -> list[Opportunity]:
+        """What engines are asked about."""
+        return [row.opportunity for row in self.resolved if row.opportunity is not None]
+
+    def decided(self, votes: Sequence[Vote], shed: Sequence[Ints], terms: Terms, names: Sequence[str]) -> Decided:
+        """A decision for every tick, as above."""
+        ballots = []
+        if self.case is not None:
+            if shed or any(vote.answer is None for vote in votes):
+                ticks, ballots_ = tick_columns(self.ticks), [vote.ballot() for vote in votes]
+                return _decided(ticks, self.first_sequence, self._columns(), ballots_, shed, terms, names)
+            for vote in votes:
+                answer = verdict_rows(vote.answer) if isinstance(vote.answer, Verdicts) else vote.answer or []
+                ballots.append(RowBallot(vote.engine, answer, vote.reason_codes))
+        return decide(self.ticks, self.first_sequence, self.resolved, ballots, terms)
+
+    def _columns(self) -> Resolved:
+        outcome = np.array([row.outcome for row in self.resolved], np.int64)
+        return Resolved(outcome, np.nonzero(outcome == OPPORTUNITY)[0], opportunity_columns(self.asked()))
+
+
+def _decided(
+    ticks: Ticks,
+    first_sequence: int,
+    resolved: Resolved,
+    ballots: Sequence[Ballot],
+    shed: Sequence[Ints],
+    terms: Terms,
+    names: Sequence[str],
+) -> Decisions:
+    folded = fold(resolved.opportunities, ballots, terms)
+    for rows in shed:
+        folded.reason[rows] = reasons.SHED
+    return decisions((ticks, first_sequence, resolved), folded, terms, names)
+
+
+def approved_of(decided: Decided, names: Sequence[str]) -> Decisions | None:
+    """The approved ones among them as columns, None where there are none."""
+    if isinstance(decided, list):
+        approved = [row for row in decided if row.approved]
+        return decision_columns(approved, names) if approved else None
+    return decided.take(np.nonzero(decided.approved)[0]) if decided.approved.any() else None
+
+
+def rejected_in(answer: Answer) -> int:
+    """How many verdicts of an answer are rejects."""
+    if isinstance(answer, list):
+        return sum(verdict.reason > 0 for verdict in answer)
+    return int(np.count_nonzero(answer.reason))
