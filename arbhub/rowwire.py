@@ -5,16 +5,15 @@ of rows. Read so too where a message is laid out as we write it; every reader he
 sound or not, and leaves it to protobuf.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Any
 
 from arbhub.rows import MAX_ROWS, Decision, Opportunity, Tick, Verdict
-from arbhub.wire import batch_frame, submessage, varint
+from arbhub.scan import Span, scan
+from arbhub.wire import submessage, varint
 
-Span = tuple[int, int, int]
-"""A field's number, where it begins and where it ends; of a varint field: its value and -1."""
 SIZES = {"q": 8, "I": 4, "d": 8}
 
 
@@ -63,55 +62,6 @@ VERDICTS, LIMITED_VERDICTS = Layout("IIdd"), Layout("IIdddd")
 DECISIONS = Layout("qqIIIIIdddddddqdd")
 
 
-def scan(buffer: bytes, start: int, stop: int) -> list[Span] | None:
-    """The fields of an encoded message, None where one is neither a varint nor has a length, or it is cut off."""
-    spans: list[Span] = []
-    at = start
-    try:
-        while at < stop:
-            tag = buffer[at]
-            value = buffer[at + 1]
-            at += 2
-            if tag & 0x80:  # a field number above 15
-                tag, value = tag & 0x7F | value << 7, buffer[at]
-                at += 1
-            if value & 0x80:
-                value, at = _long(value, buffer, at)
-            if tag & 7 == 2:
-                spans.append((tag >> 3, at, at + value))
-                at += value
-            elif tag & 7 == 0:
-                spans.append((tag >> 3, value, -1))
-            else:
-                return None
-    except IndexError:
-        return None
-    return spans if at == stop else None
-
-
-def _long(first: int, buffer: bytes, at: int) -> tuple[int, int]:
-    value, shift = first & 0x7F, 7
-    while shift < 64:
-        byte = buffer[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise IndexError
-
-
-def batch_of(frame: bytes, number: int) -> tuple[int, list[Span]] | None:
-    """The id and the other fields of the batch that is field `number` of a frame; None where it is none of these."""
-    spans = scan(frame, 0, len(frame))
-    if not spans or len(spans) != 1 or spans[0][0] != number:
-        return None
-    inner = scan(frame, spans[0][1], spans[0][2])
-    if not inner or inner[0][0] != 1 or inner[0][2] != -1 or any(span[2] == -1 for span in inner[1:]):
-        return None
-    return inner[0][1], inner[1:]
-
-
 def decode_ticks(frame: bytes, start: int, stop: int) -> list[Tick] | None:
     """From TickColumns, whatever its depth; None where columns do not fit each other either."""
     table = ONE_LEVEL_TICKS.decode(frame, start, stop)
@@ -136,7 +86,7 @@ def decode_opportunities(frame: bytes, columns: Span, depth: Span | None) -> lis
     rows = OPPORTUNITIES.decode(frame, columns[1], columns[2])
     if rows is None:
         return None
-    if depth is None:
+    if depth is None or depth[1] == depth[2]:
         return [Opportunity(*row) for row in rows]
     table = ONE_LEVEL_DEPTH.decode(frame, depth[1], depth[2])
     if table is not None and len(table) == len(rows) and all(one[0] == one[3] == 1 for one in table):
@@ -202,11 +152,6 @@ def encode_verdicts(rows: Sequence[Verdict]) -> bytes:
 def encode_decisions(rows: Sequence[Decision]) -> bytes:
     """As DecisionColumns."""
     return DECISIONS.encode(rows)
-
-
-def verdict_frame(number: int, batch_id: int, field: int, answers: Iterable[Sequence[Verdict]]) -> bytes:
-    """A reply with one VerdictBatch: `field` has each engine's columns, in their order."""
-    return batch_frame(number, batch_id, b"".join(submessage(field, encode_verdicts(rows)) for rows in answers))
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,7 @@ column sets join by concatenation. `ColumnError` names the column that does not 
 
 import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from arbhub.columns import Decisions, Depth, Floats, Ints, Opportunities, Side, Ticks, Verdicts
+from arbhub.scan import Columns, columns_in
 from arbhub.v1 import decision_pb2, market_pb2, opportunity_pb2
 
 if sys.byteorder != "little":
@@ -28,6 +30,15 @@ OPPORTUNITY_COLUMNS = (INT64, INT64, *(UINT32,) * 4, *(DOUBLE,) * 4, *(INT64,) *
 DEPTH_COLUMNS = (UINT32, DOUBLE, DOUBLE) * 2
 VERDICT_COLUMNS = (UINT32, UINT32, *(DOUBLE,) * 4)
 DECISION_COLUMNS = (INT64, INT64, *(UINT32,) * 5, *(DOUBLE,) * 7, INT64, DOUBLE, DOUBLE)
+TICK_NAMES, OPPORTUNITY_NAMES, DEPTH_NAMES, VERDICT_NAMES = (
+    tuple(field.name for field in message.DESCRIPTOR.fields)
+    for message in (
+        market_pb2.TickColumns,
+        opportunity_pb2.OpportunityColumns,
+        opportunity_pb2.DepthColumns,
+        opportunity_pb2.VerdictColumns,
+    )
+)
 
 
 class ColumnError(ValueError):
@@ -44,9 +55,15 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
+@lru_cache(maxsize=1 << 14)
+def head(number: int, length: int) -> bytes:
+    """What stands before the content of field `number`, of so many bytes."""
+    return varint(number << 3 | 2) + varint(length)
+
+
 def submessage(number: int, encoded: bytes) -> bytes:
     """An encoded message as field `number` of another."""
-    return b"".join((varint(number << 3 | 2), varint(len(encoded)), encoded))
+    return head(number, len(encoded)) + encoded
 
 
 def batch_frame(number: int, batch_id: int, body: bytes) -> bytes:
@@ -60,7 +77,13 @@ def packed(number: int, array: Array, dtype: Dtype) -> bytes:
 
 
 def _columns(types: Iterable[np.dtype], arrays: Iterable[np.ndarray]) -> bytes:
-    return b"".join(packed(n, array, dtype) for n, (dtype, array) in enumerate(zip(types, arrays, strict=True), 1))
+    parts = []
+    for number, (dtype, array) in enumerate(zip(types, arrays, strict=True), 1):
+        if len(array):
+            encoded = (array if array.dtype == dtype else array.astype(dtype)).tobytes()
+            parts.append(head(number, len(encoded)))
+            parts.append(encoded)
+    return b"".join(parts)
 
 
 def encode_ticks(t: Ticks) -> bytes:
@@ -126,7 +149,27 @@ def encode_decisions(d: Decisions) -> bytes:
     return _columns(DECISION_COLUMNS, columns)
 
 
-def decode_ticks(m: market_pb2.TickColumns) -> Ticks:
+def ticks_in(frame: bytes, start: int, stop: int) -> Columns | None:
+    """Encoded TickColumns, for `decode_ticks`."""
+    return columns_in(frame, start, stop, TICK_NAMES, TICK_COLUMNS)
+
+
+def opportunities_in(frame: bytes, start: int, stop: int) -> Columns | None:
+    """Encoded OpportunityColumns, for `decode_opportunities`."""
+    return columns_in(frame, start, stop, OPPORTUNITY_NAMES, OPPORTUNITY_COLUMNS)
+
+
+def depth_in(frame: bytes, start: int, stop: int) -> Columns | None:
+    """Encoded DepthColumns, for `decode_opportunities`."""
+    return columns_in(frame, start, stop, DEPTH_NAMES, DEPTH_COLUMNS)
+
+
+def verdicts_in(frame: bytes, start: int, stop: int) -> Columns | None:
+    """Encoded VerdictColumns, for `decode_verdicts`."""
+    return columns_in(frame, start, stop, VERDICT_NAMES, VERDICT_COLUMNS)
+
+
+def decode_ticks(m: market_pb2.TickColumns | Columns) -> Ticks:
     """From TickColumns; ColumnError where the columns do not fit each other."""
     read = _Reader(m, m, "ts_ns")
     return Ticks(
@@ -135,15 +178,18 @@ def decode_ticks(m: market_pb2.TickColumns) -> Ticks:
         read.ints("venue"),
         read.side("bid_levels", "bid_price", "bid_size"),
         read.side("ask_levels", "ask_price", "ask_size"),
-        read.ints("ts_event_ns") if m.ts_event_ns else np.zeros(read.rows, np.int64),
+        read.ints("ts_event_ns") if len(m.ts_event_ns) else np.zeros(read.rows, np.int64),
     )
 
 
-def decode_opportunities(m: opportunity_pb2.OpportunityColumns, depth: opportunity_pb2.DepthColumns) -> Opportunities:
+def decode_opportunities(
+    m: opportunity_pb2.OpportunityColumns | Columns, depth: opportunity_pb2.DepthColumns | Columns | None
+) -> Opportunities:
     """From OpportunityColumns, with the depth where there is any; ColumnError as above."""
-    read, levels = _Reader(m, m, "sequence"), _Reader(depth, m, "sequence")
-    both = None
-    if depth.ListFields():
+    read, both = _Reader(m, m, "sequence"), None
+    told = any(map(len, vars(depth).values())) if isinstance(depth, Columns) else depth and depth.ListFields()
+    if depth is not None and told:
+        levels = _Reader(depth, m, "sequence")
         both = Depth(
             levels.side("ask_levels", "ask_price", "ask_size"),
             levels.side("bid_levels", "bid_price", "bid_size"),
@@ -166,10 +212,10 @@ def decode_opportunities(m: opportunity_pb2.OpportunityColumns, depth: opportuni
     )
 
 
-def decode_verdicts(m: opportunity_pb2.VerdictColumns) -> Verdicts:
+def decode_verdicts(m: opportunity_pb2.VerdictColumns | Columns) -> Verdicts:
     """From VerdictColumns; ColumnError as above."""
     read = _Reader(m, m, "verdict")
-    limited = bool(m.buy_limit or m.sell_limit)
+    limited = bool(len(m.buy_limit) or len(m.sell_limit))
     return Verdicts(
         read.ints("verdict"),
         read.ints("reason"),
@@ -208,22 +254,22 @@ def decode_decisions(m: decision_pb2.DecisionColumns, reasons: Iterable[str]) ->
 class _Reader:
     """Reads a message's columns as arrays and holds them to the length of one: `rows_of` in `counted`."""
 
-    def __init__(self, message: Message, counted: Message, rows_of: str) -> None:
+    def __init__(self, message: Message | Columns, counted: Message | Columns, rows_of: str) -> None:
         self._message, self._rows_of = message, rows_of
         self.rows = len(getattr(counted, rows_of))
 
     def ints(self, column: str) -> Ints:
-        return self._sized(column, np.array(getattr(self._message, column)).astype(np.int64, copy=False))
+        return self._sized(column, np.asarray(getattr(self._message, column)).astype(np.int64, copy=False))
 
     def floats(self, column: str) -> Floats:
-        return self._sized(column, np.array(getattr(self._message, column), np.float64))
+        return self._sized(column, np.asarray(getattr(self._message, column), np.float64))
 
     def side(self, count: str, price: str, size: str) -> Side:
         counts = self.ints(count)
         return Side.from_flat(counts, self._levels(price, count, counts), self._levels(size, count, counts))
 
     def _levels(self, column: str, count: str, counts: Ints) -> Floats:
-        total, values = int(counts.sum()), np.array(getattr(self._message, column), np.float64)
+        total, values = int(counts.sum()), np.asarray(getattr(self._message, column), np.float64)
         if len(values) != total:
             raise ColumnError(f"column {column} has {len(values)} values where {count} adds up to {total}")
         return values

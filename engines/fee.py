@@ -36,12 +36,19 @@ class Fee(Engine):
     def judge(self, opportunities: Opportunities) -> Verdicts:
         """Reject a leg whose venue, instrument or fee is unknown."""
         o = opportunities
-        buy, sell = (o.instrument, o.buy_venue), (o.instrument, o.sell_venue)
-        bps = -(self._taker_bps[buy] + self._taker_bps[sell] * o.sell_bid / o.buy_ask)
+        # Also sees to it that no venue is one too many, which the flat table below would not notice.
+        trades = self._trades.take(o.buy_venue) & self._trades.take(o.sell_venue)
+        first = o.instrument * self._taker_bps.shape[1]  # in the table as if it were flat, which is faster
+        buy_bps, sell_bps = self._taker_bps.take(first + o.buy_venue), self._taker_bps.take(first + o.sell_venue)
+        bps = -(buy_bps + sell_bps * o.sell_bid / o.buy_ask)
+        unknown = np.isnan(bps)
+        if not np.count_nonzero(unknown):  # only what is listed has a fee
+            return verdicts(np.zeros(len(o), np.int64), bps)
+        listed = self._universe.listed
         rules = (
-            ~(self._trades[o.buy_venue] & self._trades[o.sell_venue]),
-            ~(self._universe.listed[buy] & self._universe.listed[sell]),
-            np.isnan(bps),
+            ~trades,
+            ~(listed[o.instrument, o.buy_venue] & listed[o.instrument, o.sell_venue]),
+            unknown,
         )
         return verdicts(first_reason(len(o), rules), bps)
 

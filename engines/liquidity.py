@@ -33,7 +33,7 @@ class Liquidity(Engine):
         o, depth = opportunities, opportunities.depth
         if depth is None:
             raise ValueError("liquidity was asked without depth")
-        asks, bids = np.add.accumulate(depth.asks.size, axis=1), np.add.accumulate(depth.bids.size, axis=1)
+        asks, bids = _running(depth.asks.size), _running(depth.bids.size)
         quantity = np.minimum(np.minimum(self._max_notional / o.buy_ask, asks[:, -1]), bids[:, -1])
         vwap_buy, buy_limit = _walk(depth.asks, asks, quantity)
         vwap_sell, sell_limit = _walk(depth.bids, bids, quantity)
@@ -78,9 +78,17 @@ def _walk_row(prices: Sequence[float], sizes: Sequence[float], quantity: float) 
     return cost / quantity, worst
 
 
+def _running(size: Floats) -> Floats:
+    """Sums level by level."""
+    return size if size.shape[1] == 1 else np.add.accumulate(size, axis=1)
+
+
 def _walk(side: Side, filled: Floats, quantity: Floats) -> tuple[Floats, Floats]:
     """Volume-weighted and worst price of taking `quantity` from each row; `filled` is the running size."""
     n, width = side.size.shape
+    if width == 1:  # the same in fewer steps: of one level nothing is taken before
+        price = side.price[:, 0]
+        return np.where(quantity > 0, quantity, 0.0) * price / quantity, price
     before = np.zeros((n, width))
     before[:, 1:] = filled[:, :-1]
     left = quantity[:, None] - before

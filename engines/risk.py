@@ -50,7 +50,7 @@ class Risk(Engine):
     def judge(self, opportunities: Opportunities) -> Verdicts:
         """The headroom under every limit."""
         o = opportunities
-        fee = self._taker[o.instrument, o.buy_venue]
+        fee = self._taker.take(o.instrument * self._taker.shape[1] + o.buy_venue)
         # The limit price may lie deeper than the best ask, and only liquidity knows how deep.
         limit = o.buy_ask * (1 + self._limits.balance_margin_bps / 1e4)
         pair = Pair(o.ts_ns, o.instrument, o.buy_venue, o.sell_venue, o.buy_ask, o.sell_bid, limit, fee)

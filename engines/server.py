@@ -20,11 +20,20 @@ from arbhub.control import BadReferenceError, decode_reference, decode_report, d
 from arbhub.engine import Engine, EngineConfiguration
 from arbhub.reference import Universe
 from arbhub.rows import Opportunity
+from arbhub.scan import Columns, batch_of
 from arbhub.service import OnReady, OpenStreams, ServiceError, serving, settle_memory
 from arbhub.settings.engines import IN_PROCESS
 from arbhub.settings.schema import Settings
-from arbhub.v1 import engine_pb2
-from arbhub.wire import ColumnError, batch_frame, decode_opportunities, encode_verdicts, submessage
+from arbhub.v1 import engine_pb2, opportunity_pb2
+from arbhub.wire import (
+    ColumnError,
+    batch_frame,
+    decode_opportunities,
+    depth_in,
+    encode_verdicts,
+    opportunities_in,
+    submessage,
+)
 from engines.table import ENGINES
 
 SERVICE = "arbhub.v1.Engine"
@@ -67,7 +76,7 @@ class Conversation:
     def answer(self, frame: bytes) -> bytes | None:
         """Take a control frame (None), or answer a batch. RefusedError where it is neither, or does not fit."""
         try:
-            return self._answer_rows(frame) or self._answer(engine_pb2.EngineRequest.FromString(frame))
+            return self._answer_plain(frame) or self._answer(engine_pb2.EngineRequest.FromString(frame))
         except DecodeError:
             raise RefusedError("a frame is no EngineRequest") from None
         except (ColumnError, BadReferenceError) as error:
@@ -80,7 +89,7 @@ class Conversation:
         elif not self._configured:
             raise RefusedError(f"{kind or 'a frame of no kind'} came before the configuration")
         elif kind == "batch":
-            return self._judge(request.batch)
+            return self._judge(request.batch.batch_id, request.batch.opportunities, request.batch.depth)
         elif kind == "reference":
             self._universe.merge(decode_reference(request.reference))
             for engine in self._engines:
@@ -106,24 +115,35 @@ class Conversation:
             engine.configure(configuration)
         self._configured = True
 
-    def _answer_rows(self, frame: bytes) -> bytes | None:
-        """Answer a batch of a few rows; None where it is none, or not all well, which `_judge` looks into."""
-        batch = rowwire.batch_of(frame, BATCH) if self._configured else None
+    def _answer_plain(self, frame: bytes) -> bytes | None:
+        """Answer a batch that is laid out as the hub does; None where it is none, and protobuf has to read it."""
+        batch = batch_of(frame, BATCH) if self._configured else None
         if batch is None or [span[0] for span in batch[1]] not in ([OPPORTUNITIES], [OPPORTUNITIES, DEPTH]):
             return None
         batch_id, spans = batch
         rows = rowwire.decode_opportunities(frame, spans[0], spans[1] if len(spans) > 1 else None)
-        if rows is None or (self._needs_depth and rows[0].ask_price is None):
+        if rows is None:
+            columns = opportunities_in(frame, *spans[0][1:])
+            depth = depth_in(frame, *spans[1][1:]) if len(spans) > 1 else None
+            if columns is None or (depth is None and len(spans) > 1):
+                return None
+            return self._judge(batch_id, columns, depth)
+        if self._needs_depth and rows[0].ask_price is None:
             return None
         symbols, venues = len(self._universe.symbols), len(self._universe.venues)
         if any(o.instrument >= symbols or o.buy_venue >= venues or o.sell_venue >= venues for o in rows):
             return None
         return self._batch(batch_id, rows)
 
-    def _judge(self, batch: engine_pb2.OpportunityBatch) -> bytes:
-        opportunities = decode_opportunities(batch.opportunities, batch.depth)
+    def _judge(
+        self,
+        batch_id: int,
+        columns: opportunity_pb2.OpportunityColumns | Columns,
+        depth: opportunity_pb2.DepthColumns | Columns | None = None,
+    ) -> bytes:
+        opportunities = decode_opportunities(columns, depth)
         self._check(opportunities)
-        return self._batch(batch.batch_id, opportunities)
+        return self._batch(batch_id, opportunities)
 
     def _batch(self, batch_id: int, asked: Asked) -> bytes:
         body = b"".join([submessage(VERDICTS, self._verdicts(engine, asked)) for engine in self._engines])

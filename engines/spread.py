@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 
-from arbhub.columns import APPROVE, REJECT, Opportunities, Verdicts, as_ieee754
+from arbhub.columns import APPROVE, REJECT, Bools, Opportunities, Verdicts, as_ieee754
 from arbhub.engine import Engine, EngineConfiguration, first_reason, verdicts
 from arbhub.rows import Opportunity, Verdict
+
+_NOWHERE: Bools = np.zeros(0, np.bool_)  # where a rule that is turned off holds
 
 
 class Spread(Engine):
@@ -24,13 +26,12 @@ class Spread(Engine):
         """Reject an edge too high, legs too far apart in time and an edge not yet old enough."""
         o, s = opportunities, self._settings
         gross = (o.sell_bid - o.buy_ask) / o.buy_ask * 1e4
-        skew_ns = np.abs(o.buy_ts_ns - o.sell_ts_ns)
-        age_ns = np.maximum(o.ts_ns - o.edge_since_ns, 0)  # time that went back makes no edge younger than new
-        rules = (
-            ~(gross <= s.max_gross_edge_bps),
-            skew_ns > s.max_leg_skew_ms * 1e6,
-            age_ns < s.min_edge_age_ms * 1e6,
-        )
+        rules: list[Bools] = [~(gross <= s.max_gross_edge_bps), _NOWHERE, _NOWHERE]
+        if s.max_leg_skew_ms < math.inf:
+            rules[1] = np.abs(o.buy_ts_ns - o.sell_ts_ns) > s.max_leg_skew_ms * 1e6
+        if s.min_edge_age_ms > 0:
+            age_ns = np.maximum(o.ts_ns - o.edge_since_ns, 0)  # time that went back makes no edge younger than new
+            rules[2] = age_ns < s.min_edge_age_ms * 1e6
         return verdicts(first_reason(len(o), rules), gross)
 
     def judge_row(self, opportunity: Opportunity) -> Verdict:

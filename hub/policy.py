@@ -171,7 +171,7 @@ def _priced(v: Verdicts) -> bool:
     if np.count_nonzero(priced) == len(v):
         return True
     idle = (v.verdict != APPROVE) | ~(v.quantity > 0)
-    return np.count_nonzero(priced | idle) == len(v)
+    return bool(np.count_nonzero(priced | idle) == len(v))
 
 
 @as_ieee754

@@ -19,11 +19,12 @@ from arbhub.engine import Engine, EngineConfiguration
 from arbhub.link import Link, LinkOptions
 from arbhub.queueing import Chunk, Shed
 from arbhub.rows import Answer
+from arbhub.scan import batch_of
 from arbhub.settings.engines import IN_PROCESS
 from arbhub.settings.schema import Settings
 from arbhub.state import Report, Snapshot
 from arbhub.v1 import engine_pb2, opportunity_pb2
-from arbhub.wire import ColumnError, batch_frame, decode_verdicts, submessage
+from arbhub.wire import ColumnError, batch_frame, decode_verdicts, submessage, verdicts_in
 from hub import rowfold
 from hub.policy import sound
 from hub.references import References
@@ -65,7 +66,8 @@ class RemoteSeat:
             if few is not None:
                 return few if rowfold.sound(few, rows, self._reasons) else None
         try:
-            answer = decode_verdicts(opportunity_pb2.VerdictColumns.FromString(columns))
+            scanned = verdicts_in(columns, 0, len(columns))
+            answer = decode_verdicts(scanned or opportunity_pb2.VerdictColumns.FromString(columns))
         except ColumnError:
             return None
         return answer if sound(answer, rows, self._reasons) else None
@@ -136,7 +138,9 @@ class RemoteHost:
             columns.append(case.columns())
             if self._wants_depth:
                 depth.append(case.depth())
-        body = submessage(OPPORTUNITIES, b"".join(columns)) + submessage(DEPTH, b"".join(depth))
+        body = submessage(OPPORTUNITIES, b"".join(columns))
+        if depth:
+            body += submessage(DEPTH, b"".join(depth))
         return batch_frame(BATCH, batch_id, body)
 
     def wanted(self, payload: Case) -> bool:
@@ -145,7 +149,7 @@ class RemoteHost:
 
     def received(self, message: bytes) -> None:
         """A hello or an answer; whatever is neither ends the stream."""
-        batch = rowwire.batch_of(message, VERDICT_BATCH)
+        batch = batch_of(message, VERDICT_BATCH)
         if batch is not None and all(number == VERDICTS for number, _, _ in batch[1]):
             self._answered(batch[0], [message[start:stop] for _, start, stop in batch[1]])
             return

@@ -14,9 +14,10 @@ from google.protobuf.message import DecodeError
 from arbhub import rowwire
 from arbhub.columns import MAX_LEVELS, MAX_TS_NS, NO_VENUE, Decisions, Ints, Ticks
 from arbhub.control import BadReferenceError, decode_reference
-from arbhub.rows import Decision
+from arbhub.rows import Decision, Tick
+from arbhub.scan import Columns, batch_of
 from arbhub.v1 import hub_pb2, market_pb2
-from arbhub.wire import ColumnError, decode_ticks, encode_decisions, submessage
+from arbhub.wire import ColumnError, decode_ticks, encode_decisions, submessage, ticks_in
 from hub.hub import Hub
 from hub.replies import Decided
 
@@ -54,7 +55,7 @@ class Session:
     def take(self, frame: bytes) -> None:
         """Take a frame in; RefusedError refuses all of it."""
         try:
-            if self._rows(frame):
+            if self._plain(frame):
                 return
             request = hub_pb2.StreamRequest.FromString(frame)
             kind = request.WhichOneof("frame")
@@ -106,27 +107,36 @@ class Session:
         self._name()
         self.on_answer()
 
-    def _batch(self, batch_id: int, message: market_pb2.TickColumns) -> None:
+    def _batch(self, batch_id: int, message: market_pb2.TickColumns | Columns) -> None:
         received_ns = time.monotonic_ns()
         _bound(message)
         ticks = self._translated(decode_ticks(message))
         self.unanswered += 1
         self._hub.submit(ticks, lambda decided: self._answer(batch_id, received_ns, decided))
 
-    def _rows(self, frame: bytes) -> bool:
-        """Take a batch of a few ticks as rows; False where it is none, or not all well, which `_batch` looks into."""
-        batch = rowwire.batch_of(frame, BATCH)
+    def _plain(self, frame: bytes) -> bool:
+        """Take a batch that is laid out as our own clients do; False where it is none, and protobuf has to read it."""
+        batch = batch_of(frame, BATCH)
         if batch is None or len(batch[1]) != 1 or batch[1][0][0] != TICKS:
             return False
-        received_ns, (batch_id, ((_, start, stop),)) = time.monotonic_ns(), batch
+        batch_id, ((_, start, stop),) = batch
         ticks = rowwire.decode_ticks(frame, start, stop)
-        if ticks is None:
+        if ticks is not None:
+            return self._rows(batch_id, ticks)
+        columns = ticks_in(frame, start, stop)
+        if columns is None:
             return False
-        rows = []
+        self._batch(batch_id, columns)
+        return True
+
+    def _rows(self, batch_id: int, ticks: list[Tick]) -> bool:
+        """Take a batch of a few ticks; False where not all is well, which `_batch` looks into."""
+        received_ns, rows = time.monotonic_ns(), []
+        instruments, venues = self._instrument_ids, self._venue_ids
         for t in ticks:
-            if t.instrument >= len(self._instrument_ids) or t.venue >= len(self._venue_ids) or abs(t.ts_ns) > MAX_TS_NS:
+            if t.instrument >= len(instruments) or t.venue >= len(venues) or abs(t.ts_ns) > MAX_TS_NS:
                 return False
-            rows.append(t._replace(instrument=self._instrument_ids[t.instrument], venue=self._venue_ids[t.venue]))
+            rows.append(Tick(t.ts_ns, instruments[t.instrument], venues[t.venue], *t[3:]))
         self.unanswered += 1
         self._hub.submit_rows(rows, lambda decided: self._answer(batch_id, received_ns, decided))
         return True
@@ -171,7 +181,7 @@ class Session:
         self._unread_bytes += len(frame)
 
 
-def _bound(message: market_pb2.TickColumns) -> None:
+def _bound(message: market_pb2.TickColumns | Columns) -> None:
     """Refuse what would take far more memory as columns than it took on the wire."""
     rows = len(message.ts_ns)
     if rows > MAX_TICKS:

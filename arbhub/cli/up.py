@@ -26,9 +26,8 @@ def services(settings: Settings, words: tuple[str, ...], *, engines: bool) -> li
     if "sandbox" in settings.model_fields_set:
         found.append(Service("sandbox", ("sandbox", *words), settings.sandbox.listen, health=False))
     if engines:
-        for name, section in settings.engines.table().items():
-            if section.place != IN_PROCESS:
-                found.append(Service(f"engine {name}", ("engine", name, *words), section.place))
+        for place, names in settings.engines.hosts().items():
+            found.append(Service(f"engine {' '.join(names)}", ("engine", *names, *words), place))
     found.append(Service("executor", ("executor", *words), settings.executor.listen))
     found.append(Service("hub", ("hub", *words), settings.hub.listen))
     found.append(Service("feed", ("feed", *words), settings.feed.listen))
