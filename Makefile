@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check proto lock clean
+.PHONY: setup demo test bench bench-smoke soak check proto lock clean
 
 setup: $(STAMP)
 
@@ -21,6 +21,15 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+bench: $(STAMP)
+	$(BIN)/python -m loadtest bench
+
+bench-smoke: $(STAMP)
+	$(BIN)/python -m loadtest bench --smoke
+
+soak: $(STAMP)
+	$(BIN)/python -m loadtest bench --only soak
 
 check: $(STAMP)
 	$(BIN)/ruff check .
