@@ -193,12 +193,12 @@ class Opportunities:
     def take(self, rows: Ints) -> "Opportunities":
         """The rows given, in that order."""
         taken = (column.take(rows) for column in _OPPORTUNITY_COLUMNS(self))
-        return Opportunities(*taken, depth=self.depth.take(rows) if self.depth else None)
+        return Opportunities(*[*taken, self.depth.take(rows) if self.depth else None])
 
     def slice(self, start: int, stop: int) -> "Opportunities":
         """Rows start to stop, as views."""
         cut = (column[start:stop] for column in _OPPORTUNITY_COLUMNS(self))
-        return Opportunities(*cut, depth=self.depth.slice(start, stop) if self.depth else None)
+        return Opportunities(*[*cut, self.depth.slice(start, stop) if self.depth else None])
 
 
 _OPPORTUNITY_COLUMNS = attrgetter(*(f.name for f in fields(Opportunities) if f.name != "depth"))
@@ -263,11 +263,11 @@ class Decisions:
 
     def take(self, rows: Ints) -> "Decisions":
         """The rows given, in that order; the reasons stay as they are."""
-        return Decisions(*(column.take(rows) for column in _DECISION_COLUMNS(self)), reasons=self.reasons)
+        return Decisions(*[*(column.take(rows) for column in _DECISION_COLUMNS(self)), self.reasons])
 
     def slice(self, start: int, stop: int) -> "Decisions":
         """Rows start to stop, as views; the reasons stay as they are."""
-        return Decisions(*(column[start:stop] for column in _DECISION_COLUMNS(self)), reasons=self.reasons)
+        return Decisions(*[*(column[start:stop] for column in _DECISION_COLUMNS(self)), self.reasons])
 
 
 _DECISION_COLUMNS = attrgetter(*(f.name for f in fields(Decisions) if f.name != "reasons"))

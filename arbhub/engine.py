@@ -79,7 +79,10 @@ class Engine(ABC):
 
 
 def first_reason(n: int, rules: Sequence[Bools]) -> Ints:
-    """The number of the first rule that holds of each row, counted from 1; 0 where none does."""
+    """The number of the first rule that holds of each row, counted from 1; 0 where none does.
+
+    A rule without any rows holds nowhere.
+    """
     reason = np.zeros(n, np.int64)
     for number in range(len(rules), 0, -1):
         rule = rules[number - 1]
@@ -92,7 +95,7 @@ def verdicts(reason: Ints, bps: Floats, quantity: Floats | None = None) -> Verdi
     """Reject where there is a reason, approve elsewhere; without `quantity` no cap."""
     cap = np.full(len(reason), np.inf) if quantity is None else quantity
     rejected = reason != 0
-    verdict = np.ones(len(reason), np.int64)  # APPROVE
+    verdict = np.full(len(reason), APPROVE, np.int64)
     if np.count_nonzero(rejected):
         verdict[rejected] = REJECT
     return Verdicts(verdict, reason, bps, cap)

@@ -4,6 +4,7 @@ The risk engine asks it about every opportunity on the state last reported; the 
 decision on the true state, reservations included. Both get the same answer from the same state.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,17 +92,18 @@ def _blocks(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) 
         blocks["TRADING_HALTED"] = np.ones(len(ts), np.bool_)
     if limits.cooldown_ms > 0:
         blocks["COOLDOWN"] = ts - state.last_decision_ns[i] < limits.cooldown_ms * 1e6
-    if np.isfinite(limits.max_open_per_instrument):
+    if math.isfinite(limits.max_open_per_instrument):
         blocks["MAX_OPEN_PER_INSTRUMENT"] = state.open[i] + 1 > limits.max_open_per_instrument
-    if np.isfinite(limits.max_orders_per_s):
+    if math.isfinite(limits.max_orders_per_s):
         sent = state.order_ts_ns
         recent = np.searchsorted(sent, ts, "right") - np.searchsorted(sent, ts - SECOND_NS, "right")
         blocks["MAX_ORDERS_PER_S"] = recent + ORDERS_PER_DECISION > limits.max_orders_per_s
-    quote = state.universe.quote_ids[i]
-    if np.isfinite(limits.max_daily_loss):
+    if math.isfinite(limits.max_daily_loss):
+        quote = state.universe.quote_ids[i]
         today = np.where(state.day[quote] == ts // DAY_NS, state.realised_day[quote], 0.0)
         blocks["MAX_DAILY_LOSS"] = ~(-today < limits.max_daily_loss)
-    if np.isfinite(limits.max_drawdown):
+    if math.isfinite(limits.max_drawdown):
+        quote = state.universe.quote_ids[i]
         drawdown = state.high_water[quote] - state.cumulative[quote]
         blocks["MAX_DRAWDOWN"] = ~(drawdown < limits.max_drawdown)
     return blocks
@@ -110,19 +112,20 @@ def _blocks(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) 
 def _caps(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) -> dict[str, Floats]:
     """The largest quantity each limit allows, by reason; zero, negative or NaN: none."""
     i, buy, sell = pair.instrument, pair.buy_venue, pair.sell_venue
-    bought = state.position[i, buy] + state.reserved_buy[i, buy]
-    sold = state.position[i, sell] - state.reserved_sell[i, sell]
     caps: dict[str, Floats] = {}
+    if trading == REDUCING or math.isfinite(limits.max_position) or math.isfinite(limits.max_exposure):
+        bought = state.position[i, buy] + state.reserved_buy[i, buy]
+        sold = state.position[i, sell] - state.reserved_sell[i, sell]
     if trading == REDUCING:
         caps["REDUCING_ONLY"] = np.minimum(-bought, sold)
-    if np.isfinite(limits.max_notional_per_order):
+    if math.isfinite(limits.max_notional_per_order):
         dearer = np.maximum(pair.buy_ask, pair.sell_bid)
         caps["MAX_NOTIONAL_PER_ORDER"] = limits.max_notional_per_order / dearer
-    if np.isfinite(limits.max_position):
+    if math.isfinite(limits.max_position):
         caps["MAX_POSITION"] = np.minimum(limits.max_position - bought, limits.max_position + sold)
-    if np.isfinite(limits.max_exposure):
+    if math.isfinite(limits.max_exposure):
         caps["MAX_EXPOSURE"] = _exposure_cap(state, limits.max_exposure, pair, bought, sold)
-    if np.isfinite(state.free).any() or not state.unlimited:
+    if not state.unlimited or np.isfinite(state.free).any():
         quote = state.universe.quote_ids[i]
         base = state.universe.base_ids[i]
         caps["BALANCE_BUY_LEG"] = state.free[buy, quote] / (pair.buy_limit * (1 + pair.taker))

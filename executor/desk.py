@@ -14,17 +14,20 @@ from arbhub.columns import Decisions, Floats, Ints, Ticks
 from arbhub.reference import Universe, split_symbol
 from arbhub.settings.risk import RiskSettings
 from arbhub.settings.schema import ExecutorSettings
-from arbhub.state import DENIED, EXECUTED, FLATTENED, NEVER_NS, FillRow, LedgerValues, Report, Snapshot
+from arbhub.state import EXECUTED, FLATTENED, NEVER_NS, LedgerValues, Report, Snapshot
 from executor.account import Account, Books, Holding
 from executor.activity import Activity
-from executor.gate import DUPLICATE, STALE_EPOCH, Denial, Gate, Reservation, Settlement
+from executor.gate import DUPLICATE, STALE_EPOCH, Denial, Gate, Reservation, Settlement, held_for
 from executor.journal import Completion, Journal, Recovered, Residual
+from executor.latest import first_row, rows_of
 from executor.money import CONTEXT, ZERO, exact
 from executor.orders import Approved, Fill, Key, Order, approved_rows, status_of
 from executor.paper import PaperVenue
+from executor.reports import denied, fill_row
 from executor.trades import Increments, Trade, legs, trade_back
 
 MS = 1_000_000
+FEW = 8  # so many ticks are taken as fast one by one as they are looked over together
 
 
 class PaperDesk:
@@ -49,6 +52,7 @@ class PaperDesk:
             self._sequence, self._waiting = -1, list[Approved]()
             self._universe = universe
             snapshot = Snapshot(self.epoch, self._account.start is None, self._values_now())
+            self._venue.open(universe)
             self._gate.open(universe, taker_bps, snapshot, [t.reservation for t in self._in_flight()])
             return snapshot
 
@@ -61,30 +65,66 @@ class PaperDesk:
         """When the next orders meet their books; None where none are on their way."""
         return self._pending[0][0] if self._pending else None
 
+    @property
+    def awaits_books(self) -> bool:
+        """Whether a tick alone may send an order: one that trades back what found no book."""
+        return bool(self._stranded)
+
     def step(self, tick_sequence: Ints, ticks: Ticks, decisions: Decisions) -> list[Report]:
         """Take ticks in order and approved decisions; the reports that come of it, already in the journal."""
         reports: list[Report] = []
-        names = self._universe.venues, self._universe.symbols
         with localcontext(CONTEXT):
-            self._waiting += approved_rows(decisions, self.epoch, *names)
+            self._waiting += approved_rows(decisions, self.epoch, self._universe.venues, self._universe.symbols)
             self._waiting.sort(key=lambda approved: approved.sequence)
             self._judge(self._sequence, reports)
-            columns = (tick_sequence, ticks.ts_ns, ticks.instrument, ticks.venue)
-            rows = zip(*(column.tolist() for column in columns), strict=True)
-            for row, (sequence, ts_ns, instrument, venue) in enumerate(rows):
-                if self._waiting and self._waiting[0].sequence < sequence:
-                    self._judge(sequence - 1, reports)
-                if self._pending and self._pending[0][0] <= ts_ns:
-                    self._complete(ts_ns, reports)
-                key = names[0][venue], names[1][instrument]
-                self._venue.replace(key, ticks.bids, ticks.asks, row)
-                self._sequence, self.now_ns = sequence, max(self.now_ns, ts_ns)
-                if key in self._stranded and ticks.bids.count[row] and ticks.asks.count[row]:
-                    self._take_up(key)
-                if self._waiting and self._waiting[0].sequence <= sequence:
-                    self._judge(sequence, reports)
+            at = 0
+            while at < len(ticks):
+                at = self._pass_over(tick_sequence, ticks, at)
+                at = self._take(tick_sequence, ticks, at, reports)
             self._commit()
         return reports
+
+    def _pass_over(self, tick_sequence: Ints, ticks: Ticks, start: int) -> int:
+        """Take the rows from `start` on that only replace books; the first row that does more."""
+        if len(ticks) - start < FEW:
+            return start
+        stop = self._quiet_until(tick_sequence, ticks, start)
+        if stop > start:
+            self._venue.replace_all(ticks, start, stop)
+            self._sequence = int(tick_sequence[stop - 1])
+            self.now_ns = max(self.now_ns, int(ticks.ts_ns[start:stop].max()))
+        return stop
+
+    def _quiet_until(self, tick_sequence: Ints, ticks: Ticks, start: int) -> int:
+        """The first row that a decision waits for, when orders are due, or that may be a book a trade waits for."""
+        stop = len(ticks)
+        if self._waiting:
+            stop = first_row(tick_sequence[:stop] >= self._waiting[0].sequence, start)
+        if self._pending:
+            stop = first_row(ticks.ts_ns[:stop] >= self._pending[0][0], start)
+        if self._stranded:
+            stop = next(iter(rows_of(self._stranded, self._universe, ticks, start, stop).tolist()), stop)
+        return stop
+
+    def _take(self, tick_sequence: Ints, ticks: Ticks, start: int, reports: list[Report]) -> int:
+        """Take FEW rows from `start` on, each with all that may come of it; the row after them."""
+        venues, symbols = self._universe.venues, self._universe.symbols
+        stop = min(start + FEW, len(ticks))
+        columns = (tick_sequence, ticks.ts_ns, ticks.instrument, ticks.venue)
+        rows = zip(*(column[start:stop].tolist() for column in columns), strict=True)
+        for row, (sequence, ts_ns, instrument, venue) in enumerate(rows, start):
+            if self._waiting and self._waiting[0].sequence < sequence:
+                self._judge(sequence - 1, reports)
+            if self._pending and self._pending[0][0] <= ts_ns:
+                self._complete(ts_ns, reports)
+            key = venues[venue], symbols[instrument]
+            self._venue.replace(key, ticks.bids, ticks.asks, row)
+            self._sequence, self.now_ns = sequence, max(self.now_ns, ts_ns)
+            if key in self._stranded and ticks.bids.count[row] and ticks.asks.count[row]:
+                self._take_up(key)
+            if self._waiting and self._waiting[0].sequence <= sequence:
+                self._judge(sequence, reports)
+        return stop
 
     def advance(self, ts_ns: int) -> list[Report]:
         """No tick came, but it is `ts_ns` now: complete what is due."""
@@ -111,7 +151,7 @@ class PaperDesk:
     def refuse(self, decisions: Decisions, epoch: int, venues: list[str], symbols: list[str]) -> list[Report]:
         """What decisions of an older epoch get: every one a denial."""
         rows = approved_rows(decisions, epoch, venues, symbols)
-        return [_denied(approved, STALE_EPOCH) for approved in rows]
+        return [denied(approved, STALE_EPOCH) for approved in rows]
 
     def _judge(self, sequence: int, reports: list[Report]) -> None:
         """Gate the waiting decisions up to a tick's sequence."""
@@ -121,7 +161,7 @@ class PaperDesk:
             if isinstance(verdict, Denial):
                 if verdict.reason != DUPLICATE:  # a duplicate is in the journal already
                     self._journal.deny(approved, verdict.reason)
-                reports.append(_denied(approved, verdict.reason))
+                reports.append(denied(approved, verdict.reason))
             else:
                 self._send_legs(approved, verdict.quantity, verdict.reservation)
                 self._complete(self.now_ns, reports)
@@ -169,7 +209,7 @@ class PaperDesk:
             self._stranded.setdefault(trade.excess_key, []).append(trade)
         self._follow(trade, following, values, due_ns, waits=waits)
         values = values.merged(self._activity.values(symbol, due_ns))
-        kind, rows = EXECUTED if executed else FLATTENED, tuple(_row(fill) for fill in fills)
+        kind, rows = EXECUTED if executed else FLATTENED, tuple(fill_row(fill) for fill in fills)
         return Report(kind, *trade.approved.id, due_ns, symbol, "", rows, values, float(trade.unhedged))
 
     def _follow(
@@ -187,14 +227,8 @@ class PaperDesk:
 
     def _fill(self, order: Order, trade: Trade, due_ns: int) -> list[Fill]:
         base, quote = split_symbol(order.symbol)
-        fee = trade.fees.get(order.key, ZERO)
         budget = self._account.balance((order.venue, quote if order.buy else base))
-        name = order.client_order_id, order.symbol, order.venue, order.buy
-        got = self._venue.match(order, fee, budget)
-        return [
-            Fill(name[0], n, *name[1:], price, quantity, quantity * price * fee, due_ns)
-            for n, (price, quantity) in enumerate(got)
-        ]
+        return self._venue.fill(order, trade.fees.get(order.key, ZERO), budget, due_ns)
 
     def _order_back(self, trade: Trade, now_ns: int) -> Order | None:
         key = trade.excess_key
@@ -208,12 +242,8 @@ class PaperDesk:
         return order
 
     def _hold(self, trade: Trade, order: Order) -> Reservation:
-        """Reserve what an order without a limit price needs, by the last fill price."""
-        base, quote = split_symbol(order.symbol)
         mark = self._account.books.holdings.get(order.key, Holding()).mark
-        cost = order.quantity * mark * (1 + trade.fees.get(order.key, ZERO))
-        asset, amount = (quote, cost) if order.buy else (base, order.quantity)
-        return Reservation(assets={(order.venue, asset): amount})
+        return held_for(order, mark, trade.fees.get(order.key, ZERO))
 
     def _restore(self, recovered: Recovered) -> None:
         """Take the ledger's state for the only truth. What a crash left half executed waits for its book."""
@@ -228,9 +258,8 @@ class PaperDesk:
             self._activity.trading_back(trade.approved.symbol, 1)
 
     def _half_executed(self, residual: Residual) -> Trade:
-        trade = Trade(residual.approved, bought=residual.bought, sold=residual.sold, attempt=residual.attempt)
-        trade.attempts_left = self._settings.flatten_attempts
-        return trade
+        done = (residual.bought, residual.sold, residual.attempt, self._settings.flatten_attempts)
+        return Trade(residual.approved, Reservation(), (), *done)
 
     def _take_up(self, key: Key) -> None:
         """A new book of what trades left open is there: trade back, if its fee is known too."""
@@ -268,12 +297,3 @@ class PaperDesk:
     def _commit(self) -> None:
         self._journal.commit()
         self._generation += 1
-
-
-def _denied(approved: Approved, reason: str) -> Report:
-    return Report(DENIED, *approved.id, approved.ts_ns, approved.symbol, reason)
-
-
-def _row(f: Fill) -> FillRow:
-    amounts = float(f.price), float(f.quantity), float(f.fee)
-    return FillRow(f.client_order_id, f.symbol, f.venue, f.buy, *amounts)

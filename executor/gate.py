@@ -18,7 +18,7 @@ from arbhub.reference import Universe, split_symbol
 from arbhub.settings.risk import RiskSettings
 from arbhub.state import NEVER_NS, LedgerState, LedgerValues, Snapshot
 from executor.money import ZERO, exact, floor_to
-from executor.orders import Approved, Key
+from executor.orders import Approved, Key, Order
 
 # Beside those of arbhub.limits.REASONS.
 MODE, STALE_EPOCH, DUPLICATE, EXPIRED = "MODE", "STALE_EPOCH", "DUPLICATE", "EXPIRED"
@@ -33,6 +33,13 @@ class Reservation:
     buys: Mapping[Key, Decimal] = field(default_factory=dict)
     sells: Mapping[Key, Decimal] = field(default_factory=dict)
     assets: Mapping[Key, Decimal] = field(default_factory=dict)
+
+
+def held_for(order: Order, mark: Decimal, fee: Decimal) -> Reservation:
+    """What an order without a limit price needs, by the last fill price `mark` and the fee as a fraction."""
+    base, quote = split_symbol(order.symbol)
+    asset, amount = (quote, order.quantity * mark * (1 + fee)) if order.buy else (base, order.quantity)
+    return Reservation(assets={(order.venue, asset): amount})
 
 
 @dataclass(frozen=True, slots=True)

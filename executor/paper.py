@@ -2,7 +2,7 @@
 
 What was taken from a level stays taken until the level changes: its size is another than the one we took
 from, or it is gone. So a snapshot that repeats a level does not refill it. Books are kept as they came;
-levels are looked at only when an order or a taken level asks.
+levels are looked at only when an order or a taken level asks: until then a book is a mark in `LatestTicks`.
 """
 
 import math
@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import pairwise
 
-from arbhub.columns import Side
+from arbhub.columns import Side, Ticks
+from arbhub.reference import Universe
+from executor.latest import LatestTicks, rows_of
 from executor.money import ZERO, affordable, exact
-from executor.orders import Key, Order
+from executor.orders import Fill, Key, Order
 
 Level = tuple[float, float]
 Taken = dict[float, tuple[float, Decimal]]
@@ -21,11 +23,12 @@ Taken = dict[float, tuple[float, Decimal]]
 
 @dataclass(slots=True)
 class _Book:
-    """The latest tick of one book: row `row` of both sides, and what we took from them."""
+    """One tick of one book: row `row` of both sides, and what we took from them. `stamp` counts up."""
 
     bids: Side
     asks: Side
     row: int
+    stamp: int
     taken_bids: Taken = field(default_factory=dict)
     taken_asks: Taken = field(default_factory=dict)
     usable: bool | None = None
@@ -36,15 +39,45 @@ class PaperVenue:
 
     def __init__(self) -> None:
         self._books: dict[Key, _Book] = {}
+        self._worn: set[Key] = set()  # books that we have taken from
+        self._stamp = 0
+        self._universe = Universe()
+        self._latest = LatestTicks(self._universe)
+
+    def open(self, universe: Universe) -> None:
+        """Ticks come with the ids of this universe from now on; the books stay."""
+        for key in self._latest:
+            self._book(key)
+        self._universe, self._latest = universe, LatestTicks(universe)
 
     def replace(self, key: Key, bids: Side, asks: Side, row: int) -> None:
         """A tick: row `row` of these sides is the book now."""
+        self._stamp += 1
         old = self._books.get(key)
-        new = self._books[key] = _Book(bids, asks, row)
-        if old and old.taken_bids:
-            new.taken_bids = _unchanged(old.taken_bids, bids.row(row))
-        if old and old.taken_asks:
-            new.taken_asks = _unchanged(old.taken_asks, asks.row(row))
+        new = self._books[key] = _Book(bids, asks, row, self._stamp)
+        if old is not None and key in self._worn:
+            new.taken_bids = _unchanged(old.taken_bids, bids, row)
+            new.taken_asks = _unchanged(old.taken_asks, asks, row)
+            if not (new.taken_bids or new.taken_asks):
+                self._worn.discard(key)
+
+    def replace_all(self, ticks: Ticks, start: int, stop: int) -> None:
+        """Ticks in order: rows start to stop, each as `replace` would take it."""
+        self._stamp += 1
+        self._latest.note(ticks, start, stop, self._stamp)
+        if self._worn:  # what was taken may end with any tick between
+            for row in rows_of(self._worn, self._universe, ticks, start, stop).tolist():
+                key = self._universe.venues[ticks.venue[row]], self._universe.symbols[ticks.instrument[row]]
+                self.replace(key, ticks.bids, ticks.asks, row)
+
+    def fill(self, order: Order, fee: Decimal, budget: Decimal | None, ts_ns: int) -> list[Fill]:
+        """`match` as fills made at `ts_ns`."""
+        name = order.client_order_id, order.symbol, order.venue, order.buy
+        got = self.match(order, fee, budget)
+        return [
+            Fill(name[0], n, *name[1:], price, quantity, quantity * price * fee, ts_ns)
+            for n, (price, quantity) in enumerate(got)
+        ]
 
     def match(self, order: Order, fee: Decimal, budget: Decimal | None) -> list[tuple[Decimal, Decimal]]:
         """Fill an order as (price, quantity) pairs, best level first up to its limit, and take the liquidity.
@@ -52,7 +85,7 @@ class PaperVenue:
         `fee` is the taker fee as a fraction. `budget` is what the account has to pay with (quote currency to
         buy, base currency to sell), None without end.
         """
-        book = self._books.get(order.key)
+        book = self._book(order.key)
         if book is None or not _usable(book):
             return []
         side, taken = (book.asks, book.taken_asks) if order.buy else (book.bids, book.taken_bids)
@@ -69,9 +102,18 @@ class PaperVenue:
                 budget -= quantity * price * (1 + fee)
             if quantity > 0:
                 taken[price_seen] = size, before + quantity
+                self._worn.add(order.key)
                 fills.append((price, quantity))
                 left -= quantity
         return fills
+
+    def _book(self, key: Key) -> _Book | None:
+        """The book as of its latest tick."""
+        book, latest = self._books.get(key), self._latest.of(key)
+        if latest is not None and (book is None or book.stamp < latest[0].stamp):
+            self.replace(key, latest[0].ticks.bids, latest[0].ticks.asks, latest[1])
+            book = self._books[key]
+        return book
 
 
 def _beyond(order: Order, price: Decimal) -> bool:
@@ -80,9 +122,11 @@ def _beyond(order: Order, price: Decimal) -> bool:
     return price > order.limit if order.buy else price < order.limit
 
 
-def _unchanged(taken: Taken, levels: list[Level]) -> Taken:
-    """What stays taken of a side that is now `levels`."""
-    sizes = dict(levels)
+def _unchanged(taken: Taken, side: Side, row: int) -> Taken:
+    """What stays taken of a side that is now row `row` of `side`."""
+    if not taken:
+        return taken
+    sizes = dict(side.row(row))
     return {price: entry for price, entry in taken.items() if sizes.get(price) == entry[0]}
 
 

@@ -19,7 +19,7 @@ def replay(
     ],
     config: ConfigOption,
     assignments: SetOption = None,
-    batch: Annotated[int, typer.Option(min=1, help="Ticks decided at once; no result depends on it.")] = 1000,
+    batch: Annotated[int, typer.Option(min=1, help="Ticks decided at once; no result depends on it.")] = 4096,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Skip and count bad lines instead of stopping at the first.")
     ] = False,

@@ -1,35 +1,39 @@
 """The loop of a replay: hub, engines and paper executor driven by recorded time.
 
-A report takes effect at its time, before a tick of the same time. So a batch holds the ticks of [t, t + latency)
-and none at or after the time at which something in flight is due: within it no decision can feel another, and
-how the stream is cut has no part in any result.
+Books feel nothing but ticks, so a whole batch is taken in at once. Decisions feel reports: a report takes effect at
+its time, before a tick of the same time. So what is decided together, a stretch, holds no tick at or after the time
+at which something in flight is due, or at which the first decision approved in it would be: within it no decision
+can feel another, and how the stream is cut has no part in any result.
 """
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import orjson
 
-from arbhub.columns import NO_VENUE, Decisions, Floats, Ints, Ticks
+from arbhub.cli.replay_ahead import AskedAhead, asked_ahead
+from arbhub.cli.replay_report import Tally, lines
+from arbhub.cli.services import in_process_engines
+from arbhub.columns import Floats, Ints, Opportunities, Ticks
+from arbhub.link import batch_rows
 from arbhub.reference import Listing, ReferenceData, Universe, taker_table
 from arbhub.settings.schema import Settings
-from arbhub.state import DENIED, Report
+from arbhub.state import Report
 from executor.desk import PaperDesk
 from executor.journal import MemoryLedger
 from feeds.capture import SkippedLines, merge
 from feeds.market import BookUpdate, ticks_of
-from hub.book import Books
+from hub.book import Books, Resolved
 from hub.panel import Panel
 from hub.policy import Terms, decisions, fold
 from hub.reasons import ReasonTable
 
 CHUNK = 8192  # updates parsed ahead of deciding them
+SHORT_STRETCH = 64  # ticks judged together at first, as long as nobody knows how soon one of them is approved
 
 
 class Replay:
@@ -46,19 +50,20 @@ class Replay:
         self._latency_ns = round(settings.executor.latency_ms * 1e6)
         # Nothing is written down: every replay starts from the configured balances.
         self._desk = PaperDesk(settings.executor, settings.risk, MemoryLedger())
-        self._sequence = 0
+        self._engines = asked_ahead(in_process_engines(settings))
+        if len(self._engines) < len(settings.engines.table()):
+            self._batch = min(batch, batch_rows(settings.hub.max_batch_ticks, settings.hub.depth))
+        self._sequence, self._stretch = 0, SHORT_STRETCH
         self._tally = Tally()
         self._wall_s = self._decide_s = 0.0
         self.on_progress: Callable[[int, float], None] = lambda *_: None
 
     async def to_the_end(self, out: Path | None = None) -> None:
         """Decide every tick, writing a line each to `out`; CaptureError and ServiceError say what is wrong."""
-        from arbhub.cli.services import in_process_engines
-
         began = time.perf_counter()
         file = out.open("wb") if out else None
         try:
-            async with Panel(self._settings, in_process_engines(self._settings), self._reasons) as panel:
+            async with Panel(self._settings, self._engines, self._reasons) as panel:
                 self._introduce(panel)
                 for ticks in self._chunks(panel):
                     started = time.perf_counter()
@@ -85,7 +90,7 @@ class Replay:
             "denied": dict(t.denied),
             "fills": t.fills,
             "pnl": t.pnl,
-            "unhedged": sum(quantity != 0 for quantity in t.unhedged.values()),
+            "unhedged": len(t.unhedged),
             "skipped_lines": self._skipped.count if self._skipped else 0,
             "config_version": self._version,
             "wall_s": self._wall_s,
@@ -123,105 +128,59 @@ class Replay:
         panel.reference(u)
 
     async def _decide(self, ticks: Ticks, panel: Panel, out: IO[bytes] | None) -> None:
-        at = 0
-        while at < len(ticks):
-            begin_ns = int(ticks.ts_ns[at])
-            self._take(self._desk.advance(begin_ns), panel)
-            batch = ticks.slice(at, self._end(ticks.ts_ns, at, begin_ns))
-            at += len(batch)
+        for start in range(0, len(ticks), self._batch):
+            batch = ticks.slice(start, start + self._batch)
             resolved = self._books.apply(batch, self._sequence, depth=True)
-            ballots = await panel.ask(resolved.opportunities)
-            folded = fold(resolved.opportunities, ballots, self._terms)
-            decided = decisions((batch, self._sequence, resolved), folded, self._terms, self._reasons.names)
-            approved = decided.take(np.nonzero(decided.approved)[0])
-            self._take(self._desk.step(decided.sequence, batch, approved), panel)
-            self._sequence += len(batch)
-            self._tally.decided(decided)
-            if out:
-                out.writelines(lines(decided, self._universe, self._version))
+            self._ahead(resolved.opportunities)
+            at = 0
+            while at < len(batch):
+                self._take(self._desk.advance(int(batch.ts_ns[at])), panel)
+                stretch = batch.slice(at, self._end(batch.ts_ns, at))
+                at += await self._decide_stretch(stretch, resolved.slice(at, at + len(stretch)), panel, out)
 
-    def _end(self, ts_ns: Ints, at: int, begin_ns: int) -> int:
-        """Where the batch that begins at row `at` must end."""
-        until_ns = begin_ns + self._latency_ns
-        due_ns = self._desk.next_due_ns
-        if due_ns is not None:
-            until_ns = min(until_ns, due_ns)
-        last = min(at + self._batch, len(ts_ns))
-        return max(at + 1, at + int(np.searchsorted(ts_ns[at:last], until_ns, "left")))
+    async def _decide_stretch(self, ticks: Ticks, resolved: Resolved, panel: Panel, out: IO[bytes] | None) -> int:
+        """Decide ticks up to where a decision among them may be felt; how many that were."""
+        ballots = await panel.ask(resolved.opportunities)
+        folded = fold(resolved.opportunities, ballots, self._terms)
+        decided = decisions((ticks, self._sequence, resolved), folded, self._terms, self._reasons.names)
+        approved = np.flatnonzero(decided.approved)
+        n = self._felt_from(ticks.ts_ns, approved)
+        if n < len(ticks):
+            ticks, decided, approved = ticks.slice(0, n), decided.slice(0, n), approved[approved < n]
+        self._take(self._desk.step(decided.sequence, ticks, decided.take(approved)), panel)
+        self._sequence += n
+        self._tally.decided(decided)
+        if out:
+            out.writelines(lines(decided, self._universe, self._version))
+        return n
+
+    def _end(self, ts_ns: Ints, at: int) -> int:
+        """Where a stretch that begins at row `at` must end, should nothing in it be approved."""
+        until_ns = self._desk.next_due_ns
+        if self._desk.awaits_books:  # then a tick alone may send an order
+            latest_ns = int(ts_ns[at]) + self._latency_ns
+            until_ns = latest_ns if until_ns is None else min(until_ns, latest_ns)
+        end = min(at + self._stretch, len(ts_ns))
+        return end if until_ns is None else max(at + 1, at + int(np.searchsorted(ts_ns[at:end], until_ns, "left")))
+
+    def _felt_from(self, ts_ns: Ints, approved: Ints) -> int:
+        """The first row at which the first of the approved rows may be felt; the number of rows where none is.
+
+        What is judged behind it is judged in vain: as long as there is none stretches grow, and then begin anew.
+        """
+        n = len(ts_ns)
+        if len(approved):
+            first = int(approved[0])
+            n = max(first + 1, int(np.searchsorted(ts_ns, int(ts_ns[first]) + self._latency_ns, "left")))
+        self._stretch = self._stretch * 2 if n == len(ts_ns) else SHORT_STRETCH
+        return n
+
+    def _ahead(self, opportunities: Opportunities) -> None:
+        for engine in self._engines.values():
+            if isinstance(engine, AskedAhead):
+                engine.ahead(opportunities)
 
     def _take(self, reports: Iterable[Report], panel: Panel) -> None:
         for report in reports:
             self._tally.reported(report)
             panel.report(report)
-
-
-class Tally:
-    """What a replay counts."""
-
-    def __init__(self) -> None:
-        self.opportunities = self.gross_positive = self.approved = self.fills = 0
-        self.rejected: Counter[str] = Counter()
-        self.denied: Counter[str] = Counter()
-        self.net_edges_bps: list[float] = []
-        self.quantities: list[float] = []
-        self.pnl: dict[str, float] = {}
-        self.unhedged: dict[int, float] = {}
-
-    def decided(self, d: Decisions) -> None:
-        """Count a batch of decisions."""
-        self.opportunities += int((d.buy_venue != NO_VENUE).sum())
-        self.gross_positive += int((d.gross_edge_bps > 0).sum())
-        counts = d.by_reason()
-        self.approved += counts.pop("", 0)
-        self.rejected.update(counts)
-        self.net_edges_bps += d.net_edge_bps[d.approved].tolist()
-        self.quantities += d.quantity[d.approved].tolist()
-
-    def reported(self, report: Report) -> None:
-        """Count what became of an approved decision."""
-        self.fills += len(report.fills)
-        self.unhedged[report.sequence] = report.unhedged
-        if report.kind == DENIED:
-            self.denied[report.reason] += 1
-        self.pnl |= {asset: pnl.cumulative for asset, pnl in report.values.pnl.items()}
-
-
-def lines(d: Decisions, universe: Universe, version: str) -> Iterator[bytes]:
-    """The decisions file's lines; null where a value has no meaning."""
-    venues = dict(enumerate(universe.venues))
-    table = zip(
-        d.sequence.tolist(),
-        d.ts_ns.tolist(),
-        d.instrument.tolist(),
-        d.buy_venue.tolist(),
-        d.sell_venue.tolist(),
-        _values(d.gross_edge_bps),
-        _values(d.fee_bps),
-        _values(d.slippage_bps),
-        _values(d.quantity),
-        _values(d.net_edge_bps),
-        d.approved.tolist(),
-        d.reason.tolist(),
-        strict=True,
-    )
-    for sequence, ts_ns, symbol, buy, sell, gross, fee, slippage, quantity, net, approved, reason in table:
-        line = {
-            "sequence": sequence,
-            "ts_ns": ts_ns,
-            "symbol": universe.symbols[symbol],
-            "buy_venue": venues.get(buy),
-            "sell_venue": venues.get(sell),
-            "gross_edge_bps": gross,
-            "fee_bps": fee,
-            "slippage_bps": slippage,
-            "quantity": quantity,
-            "net_edge_bps": net,
-            "approved": approved,
-            "reason": d.reasons[reason] or None,
-            "config_version": version,
-        }
-        yield orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _values(column: Floats) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in column.tolist()]

@@ -62,19 +62,19 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest_asyncio.fixture(loop_scope="function")
-async def engine_places(tmp_path: Path) -> AsyncIterator[list[str]]:
-    """Four engine processes, as the settings that name their places."""
-    ports = free_ports(len(NAMES))
-    places = [f"engines.{name}.place=127.0.0.1:{port}" for name, port in zip(NAMES, ports, strict=True)]
+@pytest_asyncio.fixture(loop_scope="function", params=[1, 4], ids=["four processes", "one process"])
+async def engine_places(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[str]]:
+    """Engine processes with so many engines each, as the settings that name the engines' places."""
+    hosts = [NAMES[start : start + request.param] for start in range(0, len(NAMES), request.param)]
+    served = dict(zip((f"127.0.0.1:{port}" for port in free_ports(len(hosts))), hosts, strict=True))
+    places = [f"engines.{name}.place={place}" for place, names in served.items() for name in names]
     config = tmp_path / "engines.toml"
     config.write_text("")
     words = ("--config", str(config), *assignments(*places))
     household = Household(tmp_path)
     try:
         await household.start(
-            Service(name, ("engine", name, *words), f"127.0.0.1:{port}")
-            for name, port in zip(NAMES, ports, strict=True)
+            Service(" ".join(names), ("engine", *names, *words), place) for place, names in served.items()
         )
         await household.ready(45)
         yield places
@@ -106,7 +106,7 @@ def test_the_batch_size_changes_nothing(dense: Path, tmp_path: Path, limits: tup
 
 
 async def test_engines_in_processes_decide_the_same(dense: Path, tmp_path: Path, engine_places: list[str]) -> None:
-    """With four engine processes the decisions file is the same to the byte as with engines in-process."""
+    """With one engine process or four the decisions file is the same to the byte as with engines in-process."""
     options = assignments(*TIGHT)
     _, here = await asyncio.to_thread(replay, dense, tmp_path, *options)
     _, there = await asyncio.to_thread(replay, dense, tmp_path, *options, *assignments(*engine_places))

@@ -180,3 +180,22 @@ def test_no_order_goes_beyond_its_decision(stream: Stream) -> None:
             assert fill.ts_ns == round(decided[order.decision[1]].ms * MS) + 5 * MS
     for name, quantity in filled.items():
         assert quantity <= by_id[name].quantity <= exact(decided[by_id[name].decision[1]].quantity)
+
+
+def test_what_waits_for_a_book_finds_it_within_a_long_step() -> None:
+    """A trade that found its book too thin goes on at the very tick that brings it, however many come with that."""
+    others = [Tick(120 + n, "B", [(9.0, 1.0)], [(10.0, 1.0)], "ETH/USD") for n in range(20)]
+    awaited = Tick(140, "A", [(98.0, 5.0)], [(100.0, 1.0)])
+    later = [Tick(141 + n, "A", [(97.0 - n, 5.0)], [(100.0, 1.0)]) for n in range(60)]
+    reports = []
+    for cut in (1, 1000):
+        fed = FedDesk(latency_ms=50.0)
+        legs = [Tick(0, "A", [(99.0, 1.0)], [(100.0, 1.0)]), Tick(0, "B", [(103.0, 0.5)], [(104.0, 1.0)])]
+        fed.step(legs, [Decision(1, 0)])
+        ticks = [Tick(60, "A", [], []), *others, awaited, *later]
+        for start in range(0, len(ticks), cut):
+            fed.step(ticks[start : start + cut])
+        reports.append(fed.reports)
+    assert reports[0] == reports[1]
+    assert reports[0][-1].effective_ns == 190 * MS
+    assert reports[0][-1].unhedged == 0

@@ -71,6 +71,25 @@ def test_an_empty_batch_is_nothing(known: tuple[str, ...]) -> None:
     assert stand.tops(0) == []
 
 
+def test_hundreds_of_instruments_at_once() -> None:
+    """A batch over more instruments than a byte can number offers what its ticks do one by one; so do its parts."""
+    symbols = [f"A{number}/USD" for number in range(600)]
+    ticks = [quote(k, "AB"[k // 600 % 2], 100.0 + k % 7, 101.0 + k % 7, symbols[k * 7 % 600]) for k in range(2000)]
+    together, singly = books("A", "B"), books("A", "B")
+    for stand in (together, singly):
+        stand.universe.merge(ReferenceData(symbols=tuple(symbols)))
+        stand.resize()
+    batch = columns(together.universe, *ticks)
+    resolved = together.apply(batch, 0, depth=True)
+    for k in range(len(ticks)):
+        one, part = singly.apply(batch.slice(k, k + 1), k, depth=True), resolved.slice(k, k + 1)
+        assert part.outcome.tolist() == one.outcome.tolist()
+        assert part.rows.tolist() == one.rows.tolist()
+        for name in ("sequence", "instrument", "buy_venue", "sell_venue", "buy_ask", "sell_bid", "buy_ts_ns"):
+            assert getattr(part.opportunities, name).tolist() == getattr(one.opportunities, name).tolist()
+    assert 500 < len(resolved.rows) < 2000
+
+
 def test_tops_for_a_person() -> None:
     """Every book that was ever ticked, with its age and whether it is usable now; a negative age is none."""
     stand = books("B", "A", "C", max_quote_age_ms=5.0)
