@@ -105,6 +105,11 @@ class Link(Generic[P]):
         self._wake.set()
         return shed
 
+    @property
+    def has_room(self) -> bool:
+        """Whether rows that are offered now go out at once: the window is open, and nothing waits before them."""
+        return len(self._flights) < self._options.window and not self.queue.rows
+
     def control(self, frame: bytes) -> None:
         """Queue a control frame in its place; without a stream it is for the next greeting to say."""
         if self.open:

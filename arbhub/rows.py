@@ -143,6 +143,14 @@ def decision_columns(rows: Sequence[Decision], reasons: Sequence[str]) -> Decisi
     return replace(Decisions(*columns), reasons=reasons)
 
 
+def decision_rows(decided: Decisions | list[Decision]) -> list[Decision]:
+    """Decisions in whichever form as rows."""
+    if isinstance(decided, list):
+        return decided
+    columns = (getattr(decided, name).tolist() for name in Decision._fields)
+    return [Decision(*row) for row in zip(*columns, strict=True)]
+
+
 def _side(rows: Sequence[tuple[tuple[float, ...], tuple[float, ...]]]) -> Side:
     count = np.array([len(prices) for prices, _ in rows], np.int64)
     price = np.array([p for prices, _ in rows for p in prices], np.float64)

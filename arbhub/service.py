@@ -9,6 +9,7 @@ import contextlib
 import gc
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -72,7 +73,7 @@ async def serving(
     named = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(named, server)
     try:
-        port = server.add_insecure_port(listen)
+        port = 0 if _is_served(listen) else server.add_insecure_port(listen)
     except RuntimeError:
         port = 0
     if port == 0:
@@ -89,6 +90,14 @@ async def serving(
         if drain:
             await drain()
         await server.stop(DRAIN_S)
+
+
+def _is_served(listen: str) -> bool:
+    """Whether somebody answers at a unix socket: gRPC would take the path away from them without a word."""
+    if not listen.startswith("unix:"):
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(listen.removeprefix("unix:")) == 0
 
 
 class OpenStreams:

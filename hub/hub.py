@@ -123,12 +123,19 @@ class Hub:
         self.sequence += len(ticks)
         if self.trades.up:
             self.trades.ticks(np.arange(first, self.sequence), tick_columns(ticks))
-        self._open(RowSubmission(ticks, first, resolved, reply, self._connection), None)
+        self._open(RowSubmission(ticks, first, resolved, reply, binding=True, connection=self._connection), None)
 
-    def evaluate(self, tick: Ticks, reply: Reply, deadline_ns: int | None) -> None:
+    def evaluate(self, tick: Tick, reply: Reply, deadline_ns: int | None) -> None:
         """Judge one tick against the current books without a trace of it."""
-        resolved = self.books.peek(tick, depth=True)
-        self._open(Submission(tick, 0, resolved, reply, binding=False, connection=self._connection), deadline_ns)
+        row = self._row_books.peek(tick)
+        submission: Submission | RowSubmission
+        if row is not None:
+            submission = RowSubmission([tick], 0, [row], reply, binding=False, connection=self._connection)
+        else:
+            ticks = tick_columns([tick])
+            resolved = self.books.peek(ticks, depth=True)
+            submission = Submission(ticks, 0, resolved, reply, binding=False, connection=self._connection)
+        self._open(submission, deadline_ns)
 
     def _open(self, submission: Submission | RowSubmission, deadline_ns: int | None) -> None:
         asked = submission.asked()

@@ -18,7 +18,7 @@ from arbhub.control import encode_report, encode_snapshot
 from arbhub.engine import Engine, EngineConfiguration
 from arbhub.link import Link, LinkOptions
 from arbhub.queueing import Chunk, Shed
-from arbhub.rows import Answer
+from arbhub.rows import MAX_ROWS, Answer, Verdict, opportunity_columns, verdict_columns, verdict_rows
 from arbhub.scan import batch_of
 from arbhub.settings.engines import IN_PROCESS
 from arbhub.settings.schema import Settings
@@ -131,16 +131,10 @@ class RemoteHost:
 
     def encode(self, batch_id: int, chunks: list[Chunk[Case]]) -> bytes:
         """The chunks' columns joined; depth only where an engine reads it."""
-        columns, depth = [], []
-        for chunk in chunks:
-            whole = chunk.rows is None
-            case = chunk.payload if whole else chunk.payload.cut(chunk.kept())
-            columns.append(case.columns())
-            if self._wants_depth:
-                depth.append(case.depth())
-        body = submessage(OPPORTUNITIES, b"".join(columns))
-        if depth:
-            body += submessage(DEPTH, b"".join(depth))
+        cases = [_merged(chunks)] if len(chunks) > 1 and _are_rows(chunks) else [_kept(chunk) for chunk in chunks]
+        body = submessage(OPPORTUNITIES, b"".join([case.columns() for case in cases]))
+        if self._wants_depth:
+            body += submessage(DEPTH, b"".join([case.depth() for case in cases]))
         return batch_frame(BATCH, batch_id, body)
 
     def wanted(self, payload: Case) -> bool:
@@ -201,17 +195,25 @@ class RemoteHost:
         took_ns, chunks = time.monotonic_ns() - flight.sent_ns, flight.chunks
         rows = len(chunks[0]) if len(chunks) == 1 else sum(len(chunk) for chunk in chunks)
         whose_is_known = len(columns) == len(self._greeted)
-        as_rows = len(chunks) == 1 and chunks[0].rows is None and isinstance(chunks[0].payload.opportunities, list)
+        as_rows = _are_rows(chunks)
         for number, seat in enumerate(self._greeted):
             seat.tally.latency_ns.append(took_ns)
             answer = seat.decoded(columns[number], rows, as_rows=as_rows) if whose_is_known else None
-            if isinstance(answer, list):
-                self._owner.verdicts(seat, chunks[0].payload, answer)
+            if as_rows and answer is not None:
+                self._deliver_rows(seat, chunks, verdict_rows(answer) if isinstance(answer, Verdicts) else answer)
             else:
                 self._deliver(seat, chunks, answer)
 
-    def _deliver(self, seat: RemoteSeat, chunks: list[Chunk[Case]], answer: Verdicts | None) -> None:
+    def _deliver_rows(self, seat: RemoteSeat, chunks: list[Chunk[Case]], answer: list[Verdict]) -> None:
+        at = 0
+        for chunk in chunks:
+            end = at + len(chunk)
+            self._owner.verdicts(seat, chunk.payload, answer[at:end])
+            at = end
+
+    def _deliver(self, seat: RemoteSeat, chunks: list[Chunk[Case]], answer: Answer | None) -> None:
         """Each case's own part of an engine's answer to all of them."""
+        answer = verdict_columns(answer) if isinstance(answer, list) else answer
         at = 0
         for chunk in chunks:
             if answer is None:
@@ -241,6 +243,23 @@ def seated(
             places.append(host)
             seats.update(host.seats)
     return places, [seats[name] for name in settings.engines.table()]
+
+
+def _are_rows(chunks: list[Chunk[Case]]) -> bool:
+    """Whether all that was asked are rows, and none of them was shed."""
+    return all(chunk.rows is None and isinstance(chunk.payload.opportunities, list) for chunk in chunks)
+
+
+def _merged(chunks: list[Chunk[Case]]) -> Case:
+    """One case of all the rows, so that they are encoded at once."""
+    asked = [chunk.payload.opportunities for chunk in chunks]
+    rows = [row for case in asked if isinstance(case, list) for row in case]
+    return Case.of(0, rows if len(rows) <= MAX_ROWS else opportunity_columns(rows))
+
+
+def _kept(chunk: Chunk[Case]) -> Case:
+    """The case, or what is left of it."""
+    return chunk.payload if chunk.rows is None else chunk.payload.cut(chunk.rows)
 
 
 def _spread(answer: Verdicts, rows: Ints, n: int) -> Verdicts:

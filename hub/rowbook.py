@@ -43,14 +43,34 @@ class RowBooks:
 
     def apply(self, ticks: Sequence[Tick], first_sequence: int) -> list[ResolvedRow] | None:
         """Take the ticks in, in order, and return what each of them offers; None, and nothing taken in, as above."""
-        bids, asks, depth = self._books.store.bids, self._books.store.asks, self._books.depth
-        if self._prices[0] is not bids.price or self._prices[1] is not asks.price:
+        if self._prices[0] is not self._books.store.bids.price or self._prices[1] is not self._books.store.asks.price:
             self.follow()
         for tick in ticks:
-            levels = max(len(tick.bid_price), len(tick.ask_price))
-            if levels > depth or levels > self._bids.width or levels > self._asks.width:
+            if not self._fits(tick):
                 return None
         return [self._resolved(tick, sequence) for sequence, tick in enumerate(ticks, first_sequence)]
+
+    def peek(self, tick: Tick) -> ResolvedRow | None:
+        """What one tick would offer, leaving the books as they are; None as above."""
+        if self._prices[0] is not self._books.store.bids.price or self._prices[1] is not self._books.store.asks.price:
+            self.follow()
+        if not self._fits(tick):
+            return None
+        instrument, column = tick.instrument, self._column[tick.venue]
+        usable, ts_ns = self._usable[instrument, column], self._ts[instrument, column]
+        legs, since_ns = self._run_legs[instrument], self._run_since[instrument]
+        bids, asks = self._bids.levels(instrument, column), self._asks.levels(instrument, column)
+        try:
+            return self._resolved(tick, 0)
+        finally:
+            self._usable[instrument, column], self._ts[instrument, column] = usable, ts_ns
+            self._run_legs[instrument], self._run_since[instrument] = legs, since_ns
+            self._bids.put(instrument, column, *bids)
+            self._asks.put(instrument, column, *asks)
+
+    def _fits(self, tick: Tick) -> bool:
+        levels = max(len(tick.bid_price), len(tick.ask_price))
+        return levels <= self._books.depth and levels <= self._bids.width and levels <= self._asks.width
 
     def _resolved(self, tick: Tick, sequence: int) -> ResolvedRow:
         instrument, column, ts_ns = tick.instrument, self._column[tick.venue], tick.ts_ns

@@ -11,12 +11,11 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import grpc
-import numpy as np
 import structlog
 
-from arbhub.columns import MAX_TS_NS, Decisions, Side, Ticks
+from arbhub.columns import MAX_TS_NS
 from arbhub.engine import Engine
-from arbhub.rows import decision_columns
+from arbhub.rows import Decision, Tick, decision_rows
 from arbhub.service import OnReady, OpenStreams, serving, settle_memory
 from arbhub.settings.schema import Settings
 from arbhub.v1 import hub_pb2
@@ -118,9 +117,8 @@ class HubServicer:
                 answer.set_result(decided)
 
         self._hub.evaluate(tick, reply, limit)
-        decided = await answer
-        columns = decision_columns(decided, self._hub.reasons.names) if isinstance(decided, list) else decided
-        return _evaluation(self._hub, columns, time.monotonic_ns() - received_ns)
+        (decision,) = decision_rows(await answer)
+        return _evaluation(self._hub, decision, time.monotonic_ns() - received_ns)
 
     async def watch(self, request: hub_pb2.WatchRequest, _: Context) -> AsyncIterator[hub_pb2.Status]:
         """The hub's state, again and again."""
@@ -130,7 +128,7 @@ class HubServicer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._shutdown.wait(), interval_s)
 
-    async def _tick(self, r: hub_pb2.EvaluateRequest, context: Context) -> Ticks:
+    async def _tick(self, r: hub_pb2.EvaluateRequest, context: Context) -> Tick:
         u = self._hub.universe
         for field, name, known in (("venue", r.venue, u.venue_ids), ("symbol", r.symbol, u.symbol_ids)):
             if name not in known:
@@ -144,13 +142,16 @@ class HubServicer:
                     grpc.StatusCode.INVALID_ARGUMENT,
                     f"column {side}_size has {len(sizes)} values where {side}_price has {len(prices)}",
                 )
-        return Ticks(
-            np.array([r.ts_ns or time.time_ns()]),
-            np.array([u.symbol_ids[r.symbol]]),
-            np.array([u.venue_ids[r.venue]]),
-            Side.from_levels([list(zip(r.bid_price, r.bid_size, strict=True))]),
-            Side.from_levels([list(zip(r.ask_price, r.ask_size, strict=True))]),
-            np.zeros(1, np.int64),
+        depth = self._hub.books.depth
+        return Tick(
+            r.ts_ns or time.time_ns(),
+            u.symbol_ids[r.symbol],
+            u.venue_ids[r.venue],
+            tuple(r.bid_price[:depth]),
+            tuple(r.bid_size[:depth]),
+            tuple(r.ask_price[:depth]),
+            tuple(r.ask_size[:depth]),
+            0,
         )
 
 
@@ -177,20 +178,20 @@ async def _write_all(session: Session, written: asyncio.Event, context: Context)
                 await context.write(session.pop())
 
 
-def _evaluation(hub: Hub, d: Decisions, held_ns: int) -> hub_pb2.EvaluateReply:
+def _evaluation(hub: Hub, d: Decision, held_ns: int) -> hub_pb2.EvaluateReply:
     venues = hub.universe.venues
     return hub_pb2.EvaluateReply(
-        approved=bool(d.approved[0]),
-        reason=d.reasons[d.reason[0]],
-        buy_venue=leg(venues, int(d.buy_venue[0])),
-        sell_venue=leg(venues, int(d.sell_venue[0])),
-        gross_edge_bps=d.gross_edge_bps[0],
-        fee_bps=d.fee_bps[0],
-        slippage_bps=d.slippage_bps[0],
-        net_edge_bps=d.net_edge_bps[0],
-        quantity=d.quantity[0],
-        buy_limit=d.buy_limit[0],
-        sell_limit=d.sell_limit[0],
+        approved=d.approved,
+        reason=hub.reasons.names[d.reason],
+        buy_venue=leg(venues, d.buy_venue),
+        sell_venue=leg(venues, d.sell_venue),
+        gross_edge_bps=d.gross_edge_bps,
+        fee_bps=d.fee_bps,
+        slippage_bps=d.slippage_bps,
+        net_edge_bps=d.net_edge_bps,
+        quantity=d.quantity,
+        buy_limit=d.buy_limit,
+        sell_limit=d.sell_limit,
         config_version=hub.version,
         held_ns=held_ns,
     )

@@ -71,15 +71,15 @@ class Submission:
 
 @dataclass(slots=True)
 class RowSubmission:
-    """Rows, always binding; otherwise as a `Submission`."""
+    """Rows; otherwise as a `Submission`."""
 
     ticks: list[Tick]
     first_sequence: int
     resolved: list[ResolvedRow]
     reply: Reply
+    binding: bool
     connection: int
     case: Case | None = None
-    binding = True
 
     def asked(self) -> list[Opportunity]:
         """What engines are asked about."""

@@ -101,6 +101,12 @@ class HubStream:
             if not self._link.up:
                 raise ServiceError(f"the hub at {self._link.address} went away while the books were sent")
 
+    async def free(self) -> None:
+        """Wait until the window is open and nothing waits for it, or the stream is down."""
+        while self._link.up and not self._link.has_room:
+            self._news.clear()
+            await self._news.wait()
+
     async def rest(self) -> None:
         """Wait until every row is answered, or the stream is down."""
         while self._under_way and self._link.up:
@@ -184,8 +190,8 @@ class StreamWay:
         self._stream.start(clock.wall_ns)
 
     async def free(self) -> None:
-        """The window is open: every batch before is answered."""
-        await self._stream.rest()
+        """The window is open."""
+        await self._stream.free()
 
     def send(self, first: int, stop: int) -> None:
         """Into the link's queue."""

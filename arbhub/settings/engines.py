@@ -18,8 +18,8 @@ def _place(text: str) -> str:
         return text
     try:
         return _address(text)
-    except ValueError:
-        raise ValueError('should be "in-process" or "HOST:PORT", such as "127.0.0.1:7402"') from None
+    except ValueError as error:
+        raise ValueError(str(error).replace("should be", f'should be "{IN_PROCESS}",', 1)) from None
 
 
 class EngineSettings(Section):

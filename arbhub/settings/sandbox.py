@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, Strict, model_validator
 
 from arbhub.reference import split_symbol
-from arbhub.settings.section import Address, Amount, Names, Section
+from arbhub.settings.section import Amount, HostPort, Names, Section
 
 # What the wire shows of prices and sizes are eight decimals, so nothing below that can be told apart.
 Step = Annotated[float, Field(ge=1e-8, allow_inf_nan=False)]
@@ -68,7 +68,7 @@ _INSTRUMENTS = {
 class SandboxSettings(Section):
     """A local exchange of several venues, each under its own path, such as http://HOST:PORT/EX1/api/v3."""
 
-    listen: Address = "127.0.0.1:7409"
+    listen: HostPort = "127.0.0.1:7409"
     venues: Names = ("EX1", "EX2", "EX3")
     instruments: Mapping[str, InstrumentSettings] = _INSTRUMENTS
     mode: Literal["simulated", "playback"] = "simulated"

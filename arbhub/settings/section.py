@@ -14,13 +14,27 @@ class Section(BaseModel):
     )
 
 
-def _address(text: str) -> str:
+def _host_port(text: str) -> str:
     host, colon, port = text.rpartition(":")
     if not (host and colon and port.isdigit() and int(port) <= 65535):
         raise ValueError('should be "HOST:PORT", such as "127.0.0.1:7401"')
     return text
 
 
+def _address(text: str) -> str:
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path.startswith("/") or len(path.encode()) > MAX_SOCKET_PATH:
+            raise ValueError(f'should have an absolute path of at most {MAX_SOCKET_PATH} bytes behind "unix:"')
+        return text
+    try:
+        return _host_port(text)
+    except ValueError as error:
+        raise ValueError(f'{error}, or "unix:/PATH" on one machine') from None
+
+
+MAX_SOCKET_PATH = 107  # bytes: what the kernel's sockaddr_un holds
+HostPort = Annotated[str, AfterValidator(_host_port)]
 Address = Annotated[str, AfterValidator(_address)]
 # `inf` turns a limit off, so limits allow it and amounts do not; NaN is never a setting.
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]

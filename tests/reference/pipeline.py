@@ -98,6 +98,11 @@ class Pipeline:
     def peek(self, tick: Tick) -> Decision:
         """What the tick would be decided as, with the sequence 0."""
         batch = self.columns([tick])
+        if self._as_rows:
+            rows = over_the_wire(batch)
+            resolved = self._row_books.peek(rows[0])
+            if resolved is not None:
+                return self._judge_rows(rows, 0, [resolved])[0]
         return self.judge(batch, 0, self.books.peek(batch, depth=True))[0]
 
     def judge(self, batch: Ticks, first: int, resolved: Resolved) -> list[Decision]:
