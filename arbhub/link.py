@@ -127,7 +127,8 @@ class Link(Generic[P]):
         flight = self._flights.pop(batch_id, None)
         if flight is not None:
             self._failures = 0  # not when it is up: one that greets well and refuses every batch is tried less often
-        self._wake.set()
+        if len(self.queue):
+            self._wake.set()
         return flight
 
     async def run(self) -> None:

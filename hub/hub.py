@@ -233,14 +233,16 @@ class Hub:
 
     def _conclude(self, round_: Round[Submission | RowSubmission]) -> None:
         s, decided = round_.payload, self._decided(round_)
+        took_ms = (time.monotonic_ns() - round_.opened_ns) / 1e6
         try:
-            if s.binding:
-                self.statistics.decided(decided, self.reasons.names, (time.monotonic_ns() - round_.opened_ns) / 1e6)
-                approved = approved_of(decided, self.reasons.names)
-                if approved is not None:
-                    self.trades.approved(approved)
+            approved = approved_of(decided, self.reasons.names) if s.binding else None
+            if approved is not None:
+                self.trades.approved(approved)
         finally:
             s.reply(decided)
+        if s.binding:  # counted once the answer is on its way
+            count = self.statistics.decided
+            asyncio.get_running_loop().call_soon(count, decided, self.reasons.names, took_ms)
 
     def _decided(self, round_: Round[Submission | RowSubmission]) -> Decided:
         try:

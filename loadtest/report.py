@@ -29,6 +29,8 @@ class Setup:
     venues: int
     depth: int
     seed: int
+    window: int = 1
+    """Batches under way at once, on a stream."""
 
 
 def report(setup: Setup, outcome: Outcome, usage: Usage, stalls: Mapping[str, float | None] | None) -> dict[str, Any]:

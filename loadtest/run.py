@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,9 +33,6 @@ class Mode(StrEnum):
 
     STREAM = "stream"
     UNARY = "unary"
-
-
-WAYS: dict[Mode, Callable[[str, Market, Schedule, Outcome], Way]] = {Mode.STREAM: StreamWay, Mode.UNARY: UnaryWay}
 
 
 @dataclass(slots=True)
@@ -77,6 +75,9 @@ def run(
     instruments: Annotated[int, typer.Option(min=1, max=100_000)] = 200,
     venues: Annotated[int, typer.Option(min=1, max=64)] = 4,
     depth: Annotated[int, typer.Option(min=1, max=100, help="Levels a side.")] = 1,
+    window: Annotated[
+        int, typer.Option(min=1, max=64, help="Batches that may be unanswered: more of them for the highest rates.")
+    ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed sends the same.")] = 1,
     stalls: Annotated[
         bool, typer.Option(help="Have a small process beside the run show the machine's own stalls.")
@@ -85,20 +86,20 @@ def run(
     """Send ticks to a hub at a set rate, whatever it answers, and report what became of them.
 
     The loop is open: a tick's latency runs from when it was meant to be sent (latency_ms), so a hub that stalls cannot
-    hide it, and the wait for the driver's window of one batch is in it. hub_latency_ms is the part between the hub's
+    hide it, and the wait for the driver's window is in it. hub_latency_ms is the part between the hub's
     receipt and its answer.
 
     Sheds and timeouts are failures (failed is their share), never fast answers. How late the driver itself was, the
     wait for its window apart, is in driver_error_us (the median, beside the 99th percentile and the worst); kept_rate
     says whether it kept the rate. machine_stalls_ms is how long processes here had to wait for a core meanwhile.
     """
-    setup = Setup(rate, seconds, warm_up, mode.value, arrivals.value, instruments, venues, depth, seed)
+    setup = Setup(rate, seconds, warm_up, mode.value, arrivals.value, instruments, venues, depth, seed, window)
     market = Market(instruments, venues, depth)
     _affordable(setup, market)
     configure_logs(level="warning")
     plan = schedule(arrivals, rate, seconds, market, seed, warm_up)
     with Console(stderr=True).status(f"{rate:g} ticks/s for {warm_up:g} + {seconds:g} s", refresh_per_second=1):
-        result = _measured(setup, target, market, plan, mode, stalls)
+        result = _measured(setup, target, market, plan, stalls)
     if report_to:
         report_to.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
     Console().print_json(orjson.dumps(result).decode())
@@ -115,20 +116,19 @@ def _affordable(setup: Setup, market: Market) -> None:
         )
 
 
-def _measured(
-    setup: Setup, target: str, market: Market, plan: Schedule, mode: Mode, watch_stalls: bool
-) -> dict[str, Any]:
+def _measured(setup: Setup, target: str, market: Market, plan: Schedule, watch_stalls: bool) -> dict[str, Any]:
     outcome = Outcome(plan)
     with contextlib.ExitStack() as stack:
         stalls = stack.enter_context(Stalls()) if watch_stalls else None
         around = Surroundings(Usage({"stalls": stalls.pid} if stalls else {}), stalls)
-        uvloop.run(_driven(target, market, plan, mode, outcome, around))
+        way: Callable[[], Way] = partial(UnaryWay, target, market, plan, outcome)
+        if setup.mode == Mode.STREAM:
+            way = partial(StreamWay, target, market, plan, outcome, setup.window)
+        uvloop.run(_driven(way, plan, outcome, around))
         return report(setup, outcome, around.usage, around.found)
 
 
-async def _driven(
-    target: str, market: Market, plan: Schedule, mode: Mode, outcome: Outcome, around: Surroundings
-) -> None:
-    way = WAYS[mode](target, market, plan, outcome)
+async def _driven(way: Callable[[], Way], plan: Schedule, outcome: Outcome, around: Surroundings) -> None:
+    made = way()
     settle_memory()
-    await drive(way, plan, outcome, around)
+    await drive(made, plan, outcome, around)

@@ -1,7 +1,8 @@
 """Ticks over one `Hub.Stream`, as a feed sends them.
 
-The link's window is one batch, as in the services: ticks that come while a batch is unanswered wait and go out
-together. That wait is part of their latency. A stream that breaks is opened anew; what was under way on it is lost.
+The link's window is one batch, as in the services, unless the run asks for more: ticks that come while as many are
+unanswered wait and go out together. That wait is part of their latency. A stream that breaks is opened anew; what was
+under way on it is lost.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ METHOD = "/arbhub.v1.Hub/Stream"
 BATCH = hub_pb2.StreamRequest.BATCH_FIELD_NUMBER
 TICKS = hub_pb2.TickBatch.TICKS_FIELD_NUMBER
 CONNECT_S, DRAIN_S = 10.0, 5.0
-BATCH_ROWS, QUEUE_ROWS = 4096, 16384
+BATCH_ROWS, QUEUE_ROWS = 2048, 32768  # longer batches outgrow the processor's caches, and take longer a tick
 PIECE_ROWS = 512  # a batch takes whole pieces only
 BOOKS_AT_ONCE = 256  # so that what is measured meanwhile waits for no more than these
 
@@ -48,7 +49,7 @@ class Answers(Protocol):
 class HubStream:
     """One stream to a hub. The payload of the link is positions in `ticks`, whose `ts_ns` count from a start."""
 
-    def __init__(self, target: str, market: Market, ticks: Ticks, answers: Answers) -> None:
+    def __init__(self, target: str, market: Market, ticks: Ticks, answers: Answers, window: int = 1) -> None:
         self._ticks, self._from_start_ns = ticks, ticks.ts_ns
         self._answers = answers
         self._universe = Universe()
@@ -56,7 +57,7 @@ class HubStream:
         self._key = keys(ticks.instrument, ticks.venue)
         self._under_way = 0
         self._ready, self._news = asyncio.Event(), asyncio.Event()
-        options = LinkOptions(1, batch_rows(BATCH_ROWS, market.depth), QUEUE_ROWS)
+        options = LinkOptions(window, batch_rows(BATCH_ROWS, market.depth), QUEUE_ROWS)
         self._link: Link[Ints] = Link("hub", target, METHOD, self, options)
 
     @contextlib.asynccontextmanager
@@ -170,12 +171,12 @@ class HubStream:
 class StreamWay:
     """All of a schedule over one stream."""
 
-    def __init__(self, target: str, market: Market, schedule: Schedule, outcome: Outcome) -> None:
+    def __init__(self, target: str, market: Market, schedule: Schedule, outcome: Outcome, window: int = 1) -> None:
         self._outcome, self._opening = outcome, schedule.timed
         self._clock = Clock()
         self._hand_over: Callable[[], None] = lambda: None
         self._free_ns = 0
-        self._stream = HubStream(target, market, schedule.ticks, self)
+        self._stream = HubStream(target, market, schedule.ticks, self, window)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

@@ -28,6 +28,7 @@ class Load:
     instruments: int = 200
     venues: int = 4
     mode: str = "stream"
+    window: int = 1
     warm_up_s: float = 2.0
     """Services of a case are fresh: their first rounds are slow."""
 
@@ -42,7 +43,16 @@ async def drive(site: Site, running: Running, load: Load, seed: int = 1) -> dict
     """One run, and its report; ServiceError with the driver's last words where there is none."""
     words = ["--target", running.target, "--rate", f"{load.rate:g}", "--seconds", f"{load.seconds:g}"]
     words += ["--depth", str(load.depth), "--instruments", str(load.instruments), "--venues", str(load.venues)]
-    words += ["--mode", load.mode, "--warm-up", f"{load.warm_up_s:g}", "--seed", str(seed)]
+    words += [
+        "--window",
+        str(load.window),
+        "--mode",
+        load.mode,
+        "--warm-up",
+        f"{load.warm_up_s:g}",
+        "--seed",
+        str(seed),
+    ]
     return await reported(site, "loadtest", ["run", *words])
 
 

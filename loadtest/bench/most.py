@@ -15,6 +15,7 @@ from loadtest.bench.site import Place, Running, Site, services
 TAIL, TAIL_MS = "p99_99", 60.0
 GRID = tuple(float(rate) for rate in range(100_000, 1_500_001, 25_000))
 PROBES, CONFIRMATIONS = 7, 4
+WINDOW = 3  # batches under way: hub, engines and driver work at the same time then
 PROBE_WARM_UP_S = 1.0  # its services have seen the rates before
 
 
@@ -67,12 +68,14 @@ class MostCase(Case):
     async def measure(self, site: Site) -> Row:
         """Search, then confirm; a rate that full runs do not confirm is followed by lower ones."""
         async with services(site, Place.PROCESSES) as running:
-            probe = Probe(site, running, Load(self.rates[self.first], self.probe_s, warm_up_s=PROBE_WARM_UP_S))
+            probe = Probe(
+                site, running, Load(self.rates[self.first], self.probe_s, window=WINDOW, warm_up_s=PROBE_WARM_UP_S)
+            )
             found = await highest(self.rates, probe.kept, self.first, self.stride)
             if found is None:
                 return self.row(figures=[self._figure(0.0)], notes=[f"not even {self.rates[0]:,.0f} ticks/s"])
             for rate in lower(self.rates, found):
-                reports = await measured(site, running, Load(rate, self.run_s), self.runs)
+                reports = await measured(site, running, Load(rate, self.run_s, window=WINDOW), self.runs)
                 tail = latency(reports, TAIL, TAIL_MS)
                 if tail.met:
                     return self.row(figures=[self._figure(rate), tail], notes=remarks(reports), reports=reports)

@@ -84,9 +84,9 @@ def configuration(hub: str, places: Mapping[str, str]) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def services(site: Site, place: Place) -> AsyncIterator[Running]:
     """A hub and its four engines; ServiceError where one does not start."""
-    hub, *free = addresses(1 + len(ENGINES))
-    shared = [free[0]] * len(ENGINES) if place is Place.HOSTED else free
-    places = {} if place is Place.INSIDE else dict(zip(ENGINES, shared, strict=True))
+    (hub,) = addresses(1)
+    sockets = [f"unix:{site.folder}/{'host' if place is Place.HOSTED else name}.sock" for name in ENGINES]
+    places = {} if place is Place.INSIDE else dict(zip(ENGINES, sockets, strict=True))
     file = site.write("services.toml", configuration(hub, places))
     hosts: dict[str, list[str]] = {}
     for name, where in places.items():
