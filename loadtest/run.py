@@ -59,7 +59,9 @@ class Surroundings:
 def run(
     rate: Annotated[float, typer.Option(metavar="TICKS_PER_S", min=0.1, help="Ticks to send a second, on average.")],
     seconds: Annotated[float, typer.Option(metavar="S", min=0.1, max=3600, help="How long the measured part is.")],
-    target: Annotated[str, typer.Option(metavar="HOST:PORT", help="The hub, on this machine.")] = "127.0.0.1:7401",
+    target: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="The hub on this machine: HOST:PORT, or unix:/PATH.")
+    ] = "127.0.0.1:7401",
     report_to: Annotated[
         Path | None, typer.Option("--report", metavar="FILE.json", help="Write the report here too.")
     ] = None,

@@ -83,8 +83,8 @@ def configuration(hub: str, places: Mapping[str, str]) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def services(site: Site, place: Place) -> AsyncIterator[Running]:
-    """A hub and its four engines; ServiceError where one does not start."""
-    (hub,) = addresses(1)
+    """A hub and its four engines, at unix sockets in the site's folder; ServiceError where one does not start."""
+    hub = f"unix:{site.folder}/hub.sock"
     sockets = [f"unix:{site.folder}/{'host' if place is Place.HOSTED else name}.sock" for name in ENGINES]
     places = {} if place is Place.INSIDE else dict(zip(ENGINES, sockets, strict=True))
     file = site.write("services.toml", configuration(hub, places))
