@@ -17,9 +17,10 @@ READING = """\
 - **What is measured.** The open-loop driver sends at its times whatever was answered (Poisson arrivals, a seed a run).
   A latency runs from the moment a tick was *meant* to be sent to its decision's arrival at the driver. So everything
   is in it that held the tick up: the driver, both ways over the wire, the hub, the engines, and the wait for the
-  window: at most one batch of ticks is unanswered on a stream, and ticks that come meanwhile go together as the next.
+  window: at most one batch of ticks is unanswered on a stream (two at 300,000 ticks/s, three in the search for the
+  most), and ticks that come meanwhile go together as the next.
 - **Set-up**, where the case does not say otherwise: 200 instruments, 4 venues, the four real engines, round deadline
-  60 ms, driver and services on the same machine over loopback TCP, and nothing else. Nobody is where the executor
+  60 ms, driver and services on the same machine at unix sockets, and nothing else. Nobody is where the executor
   should be, so nothing is approved; risk answers `STATE_UNKNOWN`. Each case has fresh services, and
   each run two seconds of warm-up at its rate.
 - **Figure** is the median over runs, **spread** the least and the greatest run: five runs of 10 s, three of 60 s at
