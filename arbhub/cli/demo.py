@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import shutil
-import socket
 import tempfile
 import time
 import tomllib
@@ -22,7 +21,7 @@ from rich.live import Live
 from arbhub.cli.app import app, settings_of
 from arbhub.cli.demo_table import line, summary, table
 from arbhub.cli.up import services
-from arbhub.processes import Household
+from arbhub.processes import Household, free_ports
 from arbhub.service import channel, run_until_signal
 from arbhub.v1 import hub_pb2, hub_pb2_grpc
 
@@ -127,15 +126,6 @@ def on_free_ports(folder: Path) -> dict[str, Any]:
     content = tomllib.loads(text)
     content["executor"]["ledger_url"] = f"sqlite:///{folder / 'ledger.db'}"
     return content
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def as_report(status: hub_pb2.Status) -> dict[str, Any]:

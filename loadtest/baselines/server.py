@@ -5,7 +5,6 @@ One stream at a time, whose reference data come once and first. What cannot be r
 
 import asyncio
 import contextlib
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from arbhub.columns import Ticks
 from arbhub.control import BadReferenceError, decode_reference
-from arbhub.processes import Child, Household, Service
+from arbhub.processes import Child, Household, Service, free_ports
 from arbhub.reference import Universe
 from arbhub.service import OnReady, OpenStreams, ServiceError, serving, settle_memory
 from arbhub.settings.schema import Settings
@@ -107,7 +106,7 @@ def _ticks(message: market_pb2.TickColumns, universe: Universe) -> Ticks:
 async def engine_processes(names: Sequence[str]) -> AsyncIterator[tuple[Household, list[RemoteEngine]]]:
     """A process an engine for as long as the block runs; ServiceError where one does not start."""
     household = Household()
-    addresses = _free_addresses(len(names))
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(len(names))]
     try:
         for name, address in zip(names, addresses, strict=True):
             household.children.append(await _started(name, address))
@@ -123,15 +122,6 @@ async def _started(name: str, address: str) -> Child:
         *(sys.executable, "-m", "loadtest.baselines", *words), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
     )
     return Child(Service(name, words, address), process)
-
-
-def _free_addresses(count: int) -> list[str]:
-    """Loopback addresses that nobody uses at the moment, all different."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
 
 
 async def run(

@@ -6,7 +6,6 @@ nothing is approved, and everything before that is done as ever.
 
 import asyncio
 import contextlib
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 
 import tomli_w
 
-from arbhub.processes import Child, Household, Service
+from arbhub.processes import Child, Household, Service, free_ports
 from loadtest.bench.results import Row
 
 ENGINES = ("spread", "fee", "liquidity", "risk")
@@ -65,11 +64,7 @@ class Running:
 
 def addresses(count: int) -> list[str]:
     """Loopback addresses that nobody listens on now, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    return [f"127.0.0.1:{port}" for port in free_ports(count)]
 
 
 def configuration(hub: str, places: Mapping[str, str]) -> dict[str, Any]:

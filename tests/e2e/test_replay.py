@@ -13,8 +13,7 @@ from recordings import MARKETDATA
 from reference.model import ModelSettings, decide
 from reference.streams import dense_capture, read_capture, write_capture
 
-from arbhub.cli.demo import free_ports
-from arbhub.processes import Household, Service
+from arbhub.processes import Household, Service, free_ports
 
 WORKED_EXAMPLE = MARKETDATA / "btcbrl-two-venues.jsonl.gz"
 NAMES = ("spread", "fee", "liquidity", "risk")

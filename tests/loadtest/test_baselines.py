@@ -15,10 +15,9 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from arbhub.cli.demo import free_ports
 from arbhub.columns import Decisions, Ints, Side, Ticks, Verdicts
 from arbhub.control import encode_reference
-from arbhub.processes import Child, Household, Service
+from arbhub.processes import Child, Household, Service, free_ports
 from arbhub.reference import Universe
 from arbhub.settings.schema import Settings
 from arbhub.v1 import hub_pb2

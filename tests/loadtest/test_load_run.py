@@ -11,8 +11,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from arbhub.cli.demo import free_ports
-from arbhub.processes import Household, Service
+from arbhub.processes import Household, Service, free_ports
 from loadtest.schedule import Arrivals, Market, schedule
 
 DESIGN_KEYS = {"rate", "achieved", "seconds", "sent", "decided", "approved", "shed", "timeouts", "latency_ms"}

@@ -13,8 +13,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from arbhub.cli.demo import free_ports
-from arbhub.processes import Child, Household, Service
+from arbhub.processes import Child, Household, Service, free_ports
 from arbhub.service import serving
 from arbhub.v1 import hub_pb2
 
