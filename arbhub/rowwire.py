@@ -11,37 +11,48 @@ from struct import Struct
 from typing import Any
 
 from arbhub.rows import MAX_ROWS, Decision, Opportunity, Tick, Verdict
-from arbhub.scan import Span, scan
-from arbhub.wire import submessage, varint
+from arbhub.scan import Span, column_spans
+from arbhub.wire import (
+    DECISION_COLUMNS,
+    DEPTH_COLUMNS,
+    DOUBLE,
+    INT64,
+    OPPORTUNITY_COLUMNS,
+    TICK_COLUMNS,
+    UINT32,
+    VERDICT_COLUMNS,
+    Dtype,
+    head,
+    submessage,
+)
 
-SIZES = {"q": 8, "I": 4, "d": 8}
+CODES = {INT64: "q", UINT32: "I", DOUBLE: "d"}
 
 
 class Layout:
-    """Column sets with one value a row in each column. `codes` are the columns' struct codes, from field 1 on."""
+    """Column sets with one value a row in each column. `types` are the columns', from field 1 on."""
 
-    def __init__(self, codes: str) -> None:
-        self._codes = codes
+    def __init__(self, types: Sequence[Dtype]) -> None:
+        self._types = types
         self._forms = [self._form(rows) for rows in range(MAX_ROWS + 1)]
 
     def _form(self, rows: int) -> tuple[Struct, tuple[bytes, ...]]:
-        heads = tuple(
-            varint(number << 3 | 2) + varint(rows * SIZES[code]) for number, code in enumerate(self._codes, 1)
-        )
-        return Struct("<" + "".join(f"{len(h)}s{rows}{c}" for h, c in zip(heads, self._codes, strict=True))), heads
+        heads = tuple(head(number, rows * dtype.itemsize) for number, dtype in enumerate(self._types, 1))
+        columns = (f"{len(h)}s{rows}{CODES[dtype]}" for h, dtype in zip(heads, self._types, strict=True))
+        return Struct("<" + "".join(columns)), heads
 
     def encode(self, rows: Sequence[Sequence[Any]]) -> bytes:
         """The rows' leading fields, in the order of the columns; at least one row."""
         form, heads = self._forms[len(rows)]
         values: list[Any] = []
-        for head, column in zip(heads, zip(*rows, strict=True), strict=False):
-            values.append(head)
+        for before, column in zip(heads, zip(*rows, strict=True), strict=False):
+            values.append(before)
             values += column
         return form.pack(*values)
 
     def decode(self, buffer: bytes, start: int, stop: int) -> list[tuple[Any, ...]] | None:
         """The rows of a column set, None where it is laid out in another way."""
-        width = SIZES[self._codes[0]]
+        width = self._types[0].itemsize
         rows = buffer[start + 1] // width if stop - start > 1 else 0
         if not 0 < rows <= MAX_ROWS:
             return None
@@ -56,10 +67,9 @@ class Layout:
         return list(zip(*(values[at + 1 : at + step] for at in range(0, len(values), step)), strict=True))
 
 
-OPPORTUNITIES = Layout("qqIIIIddddqqq")
-ONE_LEVEL_TICKS, ONE_LEVEL_DEPTH = Layout("qIIIddIddq"), Layout("IddIdd")  # most batches have one level a side
-VERDICTS, LIMITED_VERDICTS = Layout("IIdd"), Layout("IIdddd")
-DECISIONS = Layout("qqIIIIIdddddddqdd")
+OPPORTUNITIES, DECISIONS = Layout(OPPORTUNITY_COLUMNS), Layout(DECISION_COLUMNS)
+ONE_LEVEL_TICKS, ONE_LEVEL_DEPTH = Layout(TICK_COLUMNS), Layout(DEPTH_COLUMNS)  # most batches have one level a side
+VERDICTS, LIMITED_VERDICTS = Layout(VERDICT_COLUMNS[:4]), Layout(VERDICT_COLUMNS)
 
 
 def decode_ticks(frame: bytes, start: int, stop: int) -> list[Tick] | None:
@@ -67,7 +77,7 @@ def decode_ticks(frame: bytes, start: int, stop: int) -> list[Tick] | None:
     table = ONE_LEVEL_TICKS.decode(frame, start, stop)
     if table is not None and all(row[3] == row[6] == 1 for row in table):
         return [Tick(t, i, v, (b,), (bs,), (a,), (as_,), e) for t, i, v, _, b, bs, _, a, as_, e in table]
-    columns = _columns(frame, start, stop, "qIIIddIddq")
+    columns = _columns(frame, start, stop, TICK_COLUMNS)
     if columns is None or not 0 < len(columns[0]) <= MAX_ROWS:
         return None
     ts, instrument, venue, bid_levels, bid_price, bid_size, ask_levels, ask_price, ask_size, ts_event = columns
@@ -92,7 +102,7 @@ def decode_opportunities(frame: bytes, columns: Span, depth: Span | None) -> lis
     if table is not None and len(table) == len(rows) and all(one[0] == one[3] == 1 for one in table):
         both = zip(rows, table, strict=True)
         return [Opportunity(*(*row, (a,), (as_,), (b,), (bs,))) for row, (_, a, as_, _, b, bs) in both]
-    levels = _columns(frame, depth[1], depth[2], "IddIdd")
+    levels = _columns(frame, depth[1], depth[2], DEPTH_COLUMNS)
     if levels is None:
         return None
     asks, bids = _cut(levels[1], levels[2], levels[0]), _cut(levels[4], levels[5], levels[3])
@@ -132,12 +142,12 @@ def encode_ticks(rows: Sequence[Tick]) -> bytes:
     """As TickColumns."""
     return b"".join(
         (
-            _packed(1, "q", [row.ts_ns for row in rows]),
-            _packed(2, "I", [row.instrument for row in rows]),
-            _packed(3, "I", [row.venue for row in rows]),
+            _packed(1, INT64, [row.ts_ns for row in rows]),
+            _packed(2, UINT32, [row.instrument for row in rows]),
+            _packed(3, UINT32, [row.venue for row in rows]),
             _side(4, [row.bid_price for row in rows], [row.bid_size for row in rows]),
             _side(7, [row.ask_price for row in rows], [row.ask_size for row in rows]),
-            _packed(10, "q", [row.ts_event_ns for row in rows]),
+            _packed(10, INT64, [row.ts_event_ns for row in rows]),
         )
     )
 
@@ -155,36 +165,29 @@ def encode_decisions(rows: Sequence[Decision]) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _struct(code: str, values: int) -> Struct:
-    return Struct(f"<{values}{code}")
+def _struct(dtype: Dtype, values: int) -> Struct:
+    return Struct(f"<{values}{CODES[dtype]}")
 
 
-def _columns(buffer: bytes, start: int, stop: int, codes: str) -> list[tuple[Any, ...]] | None:
+def _columns(buffer: bytes, start: int, stop: int, types: Sequence[Dtype]) -> list[tuple[Any, ...]] | None:
     """The packed columns from field 1 on, those that are left out empty; None where there is anything else."""
-    spans = scan(buffer, start, stop)
+    spans = column_spans(buffer, start, stop, types)
     if spans is None:
         return None
-    columns: list[tuple[Any, ...]] = [()] * len(codes)
-    last = 0
-    for number, begin, end in spans:
-        if end < 0 or not last < number <= len(codes):  # joined columns come again: protobuf joins them
-            return None
-        last, code = number, codes[number - 1]
-        values, rest = divmod(end - begin, SIZES[code])
-        if rest:
-            return None
-        columns[number - 1] = _struct(code, values).unpack_from(buffer, begin)
+    columns: list[tuple[Any, ...]] = [()] * len(types)
+    for number, begin, values in spans:
+        columns[number - 1] = _struct(types[number - 1], values).unpack_from(buffer, begin)
     return columns
 
 
-def _packed(number: int, code: str, values: Sequence[Any]) -> bytes:
-    return submessage(number, _struct(code, len(values)).pack(*values)) if values else b""
+def _packed(number: int, dtype: Dtype, values: Sequence[Any]) -> bytes:
+    return submessage(number, _struct(dtype, len(values)).pack(*values)) if values else b""
 
 
 def _side(number: int, prices: Sequence[tuple[float, ...]], sizes: Sequence[tuple[float, ...]]) -> bytes:
     price, size = ([value for row in rows for value in row] for rows in (prices, sizes))
-    counts = _packed(number, "I", [len(row) for row in prices])
-    return b"".join((counts, _packed(number + 1, "d", price), _packed(number + 2, "d", size)))
+    counts = _packed(number, UINT32, [len(row) for row in prices])
+    return b"".join((counts, _packed(number + 1, DOUBLE, price), _packed(number + 2, DOUBLE, size)))
 
 
 Levels = tuple[tuple[float, ...], tuple[float, ...]]

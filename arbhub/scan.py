@@ -68,21 +68,34 @@ class Columns(SimpleNamespace):
     """A message's columns as they lie in a frame, by name: to `decode_*` the same as the message."""
 
 
+def column_spans(buffer: bytes, start: int, stop: int, types: Sequence[np.dtype[Any]]) -> list[Span] | None:
+    """Of each packed column that is there its field number, where it begins and how many values it has.
+
+    `types` has the type of each field from 1 on. None where there is anything else.
+    """
+    spans = scan(buffer, start, stop)
+    if spans is None:
+        return None
+    columns, last = [], 0
+    for number, begin, end in spans:
+        if end < 0 or not last < number <= len(types):  # joined columns come again: protobuf joins them
+            return None
+        values, rest = divmod(end - begin, types[number - 1].itemsize)
+        if rest:
+            return None
+        columns.append((number, begin, values))
+        last = number
+    return columns
+
+
 def columns_in(
     frame: bytes, start: int, stop: int, names: Sequence[str], types: Sequence[np.dtype[Any]]
 ) -> Columns | None:
     """The columns of an encoded message, numbered from 1 as `names`; None where protobuf has to read it."""
-    spans = scan(frame, start, stop)
+    spans = column_spans(frame, start, stop, types)
     if spans is None:
         return None
     found: dict[str, NDArray[Any]] = dict.fromkeys(names, _EMPTY)
-    last = 0
-    for number, begin, end in spans:
-        if end < 0 or not last < number <= len(names):  # joined columns come again: protobuf joins them
-            return None
-        last, dtype = number, types[number - 1]
-        count, rest = divmod(end - begin, dtype.itemsize)
-        if rest:
-            return None
-        found[names[number - 1]] = np.frombuffer(frame, dtype, count, begin)
+    for number, begin, values in spans:
+        found[names[number - 1]] = np.frombuffer(frame, types[number - 1], values, begin)
     return Columns(**found)
