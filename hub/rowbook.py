@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from arbhub.columns import Floats
 from arbhub.rows import Opportunity, Tick
 from hub.book import NO_COUNTERPART, OPPORTUNITY, SAME_VENUE, Books
 from hub.levels import Levels
@@ -29,11 +30,14 @@ class RowBooks:
 
     def __init__(self, books: Books) -> None:
         self._books = books
-        self.follow()
+        self._prices: tuple[Floats | None, Floats | None] = (None, None)
+        self._follow()
 
-    def follow(self) -> None:
-        """Look at the store's arrays of now: call after they were replaced."""
+    def _follow(self) -> None:
+        """Look at the store's arrays of now. Whatever replaces any of them replaces a side's prices too."""
         s = self._books.store
+        if self._prices[0] is s.bids.price and self._prices[1] is s.asks.price:
+            return
         self._prices = s.bids.price, s.asks.price
         self._column, self._venue = s.column.tolist(), s.venue.tolist()
         self._columns = range(len(self._venue))
@@ -43,8 +47,7 @@ class RowBooks:
 
     def apply(self, ticks: Sequence[Tick], first_sequence: int) -> list[ResolvedRow] | None:
         """Take the ticks in, in order, and return what each of them offers; None, and nothing taken in, as above."""
-        if self._prices[0] is not self._books.store.bids.price or self._prices[1] is not self._books.store.asks.price:
-            self.follow()
+        self._follow()
         for tick in ticks:
             if not self._fits(tick):
                 return None
@@ -52,8 +55,7 @@ class RowBooks:
 
     def peek(self, tick: Tick) -> ResolvedRow | None:
         """What one tick would offer, leaving the books as they are; None as above."""
-        if self._prices[0] is not self._books.store.bids.price or self._prices[1] is not self._books.store.asks.price:
-            self.follow()
+        self._follow()
         if not self._fits(tick):
             return None
         instrument, column = tick.instrument, self._column[tick.venue]
