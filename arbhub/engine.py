@@ -12,7 +12,7 @@ import numpy as np
 
 from arbhub.columns import APPROVE, REJECT, Bools, Floats, Ints, Opportunities, Verdicts
 from arbhub.reference import Universe
-from arbhub.rows import Opportunity, Verdict, opportunity_columns, verdict_rows
+from arbhub.rows import Answer, Opportunity, Verdict, opportunity_columns, verdict_rows
 from arbhub.settings.engines import EnginesSettings
 from arbhub.settings.risk import RiskSettings
 from arbhub.settings.section import Section
@@ -76,6 +76,10 @@ class Engine(ABC):
         except ZeroDivisionError:  # arrays make an infinity or a NaN of it
             pass
         return verdict_rows(self.judge(opportunity_columns(rows)))
+
+    def answer(self, asked: Opportunities | list[Opportunity]) -> Answer:
+        """What it says of a batch, in the form in which it is asked."""
+        return self.judge_rows(asked) if isinstance(asked, list) else self.judge(asked)
 
 
 def first_reason(n: int, rules: Sequence[Bools]) -> Ints:

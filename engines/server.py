@@ -152,7 +152,7 @@ class Conversation:
     def _verdicts(self, engine: Engine, asked: Asked) -> bytes:
         """As VerdictColumns, none where it fails; the log says once why, until the engine is well again."""
         try:
-            answer = engine.judge_rows(asked) if isinstance(asked, list) else engine.judge(asked)
+            answer = engine.answer(asked)
             if len(answer) != len(asked):
                 raise ValueError("its verdicts are not one a row")
             columns = rowwire.encode_verdicts(answer) if isinstance(answer, list) else encode_verdicts(answer)

@@ -23,7 +23,7 @@ from arbhub.rows import Answer, Tick, tick_columns
 from arbhub.settings.schema import Settings
 from arbhub.state import Report, Snapshot
 from hub.book import Books
-from hub.policy import Terms
+from hub.policy import Ballot, Terms
 from hub.reasons import ReasonTable
 from hub.references import References
 from hub.remote import RemoteHost, seated
@@ -32,7 +32,7 @@ from hub.rounds import Arrival, Round, Rounds
 from hub.rowbook import RowBooks
 from hub.seats import Case, LocalSeat, Seat
 from hub.statistics import Statistics
-from hub.submissions import RowSubmission, Submission, Vote, approved_of, rejected_in
+from hub.submissions import RowSubmission, Submission, approved_of, rejected_in
 from hub.trades import TradeLink
 
 log = structlog.get_logger()
@@ -255,10 +255,10 @@ class Hub:
     def _folded(self, round_: Round[Submission | RowSubmission]) -> Decided:
         s = round_.payload
         terms = self._terms.with_executor(self.trades.up and s.connection == self._connection)
-        return s.decided(self._votes(round_), round_.shed, terms, self.reasons.names)
+        return s.decided(self._ballots(round_), round_.shed, terms, self.reasons.names)
 
-    def _votes(self, round_: Round[Submission | RowSubmission]) -> list[Vote]:
-        case, votes = round_.payload.case, []
+    def _ballots(self, round_: Round[Submission | RowSubmission]) -> list[Ballot[Answer | None]]:
+        case, ballots = round_.payload.case, []
         for seat in self.seats:
             name, codes = seat.name, seat.reason_codes
             answer = round_.answers.get(name)
@@ -267,5 +267,5 @@ class Hub:
             else:
                 codes = case.reason_codes[name]
                 seat.tally.rejected += rejected_in(answer)
-            votes.append(Vote(name, answer, codes, self._timeout_codes[name], self._vetoes[name]))
-        return votes
+            ballots.append(Ballot(name, answer, codes, self._timeout_codes[name], self._vetoes[name]))
+        return ballots

@@ -87,7 +87,7 @@ class Panel:
         for place in self._places:
             place.report(report)
 
-    async def ask(self, opportunities: Opportunities) -> list[Ballot]:
+    async def ask(self, opportunities: Opportunities) -> list[Ballot[Verdicts | None]]:
         """Every engine's verdicts; ServiceError where one was lost on the way."""
         self._answers, self._missing = {}, None
         self._number += 1

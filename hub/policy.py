@@ -5,6 +5,7 @@ Fail closed: a net edge or a quantity that is not a finite number is no approval
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -26,19 +27,24 @@ from arbhub.reference import Universe
 from hub import reasons
 from hub.book import Resolved
 
+W = TypeVar("W")
+V_co = TypeVar("V_co", covariant=True)
 OUTCOME_CODES = np.array([reasons.APPROVED, reasons.NO_COUNTERPART, reasons.SAME_VENUE])
 
 
-@dataclass(frozen=True, slots=True)
-class Ballot:
+class Ballot(NamedTuple, Generic[V_co]):
     """What one engine said of a round: `verdicts` None if nothing in time. Reasons are codes of the hub's table."""
 
     engine: str
-    verdicts: Verdicts | None
+    verdicts: V_co
     reason_codes: Ints
     """The engine's reason number -> the hub's code."""
     timeout_code: int
     veto_on_timeout: bool = True
+
+    def of(self, verdicts: W) -> "Ballot[W]":
+        """The same engine's, with its verdicts in another form."""
+        return Ballot(self.engine, verdicts, self.reason_codes, self.timeout_code, self.veto_on_timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class Folded:
 
 
 @as_ieee754
-def fold(o: Opportunities, ballots: Sequence[Ballot], terms: Terms) -> Folded:
+def fold(o: Opportunities, ballots: Sequence[Ballot[Verdicts | None]], terms: Terms) -> Folded:
     """The decision on every opportunity of a round. Reasons: the first that holds, in the design's order."""
     n = len(o)
     tally = _Tally(np.zeros(n), np.full(n, np.inf), o.buy_ask, o.sell_bid, np.zeros(n, np.int64))
@@ -101,7 +107,7 @@ class _Tally:
     timed_out: int = 0
     bps: dict[str, Floats] = field(default_factory=dict)
 
-    def count(self, ballot: Ballot) -> None:
+    def count(self, ballot: Ballot[Verdicts | None]) -> None:
         """Take one engine's ballot in; the first reject and the first silence stay the reason."""
         v = ballot.verdicts
         if v is None:
@@ -116,7 +122,7 @@ class _Tally:
         else:
             self._add_some(ballot.engine, v, v.verdict == ABSTAIN)
 
-    def _veto(self, ballot: Ballot, v: Verdicts) -> None:
+    def _veto(self, ballot: Ballot[Verdicts | None], v: Verdicts) -> None:
         vetoes = (v.verdict != APPROVE) & (v.verdict != ABSTAIN) & (self.rejected == 0)
         self.rejected[vetoes] = ballot.reason_codes[v.reason[vetoes]]
         self.vetoed = True

@@ -18,7 +18,7 @@ from arbhub.control import encode_report, encode_snapshot
 from arbhub.engine import Engine, EngineConfiguration
 from arbhub.link import Link, LinkOptions
 from arbhub.queueing import Chunk, Shed
-from arbhub.rows import MAX_ROWS, Answer, Verdict, opportunity_columns, verdict_columns, verdict_rows
+from arbhub.rows import MAX_ROWS, Verdict, opportunity_columns, verdict_rows
 from arbhub.scan import batch_of
 from arbhub.settings.engines import IN_PROCESS
 from arbhub.settings.schema import Settings
@@ -59,18 +59,22 @@ class RemoteSeat:
         self.wants_depth, self.wants_state = hello.wants_depth, hello.wants_state
         self._reasons = len(hello.reasons)
 
-    def decoded(self, columns: bytes, rows: int, *, as_rows: bool) -> Answer | None:
+    def decoded(self, columns: bytes, rows: int) -> Verdicts | None:
         """The verdicts, None where they are no answer to what was asked; DecodeError where they are none at all."""
-        if as_rows:
-            few = rowwire.decode_verdicts(columns, 0, len(columns))
-            if few is not None:
-                return few if rowfold.sound(few, rows, self._reasons) else None
         try:
             scanned = verdicts_in(columns, 0, len(columns))
             answer = decode_verdicts(scanned or opportunity_pb2.VerdictColumns.FromString(columns))
         except ColumnError:
             return None
         return answer if sound(answer, rows, self._reasons) else None
+
+    def decoded_rows(self, columns: bytes, rows: int) -> list[Verdict] | None:
+        """The same as rows."""
+        few = rowwire.decode_verdicts(columns, 0, len(columns))
+        if few is not None:
+            return few if rowfold.sound(few, rows, self._reasons) else None
+        answer = self.decoded(columns, rows)
+        return None if answer is None else verdict_rows(answer)
 
 
 class RemoteHost:
@@ -194,26 +198,28 @@ class RemoteHost:
             return
         took_ns, chunks = time.monotonic_ns() - flight.sent_ns, flight.chunks
         rows = len(chunks[0]) if len(chunks) == 1 else sum(len(chunk) for chunk in chunks)
-        whose_is_known = len(columns) == len(self._greeted)
-        as_rows = _are_rows(chunks)
+        whose_is_known, as_rows = len(columns) == len(self._greeted), _are_rows(chunks)
         for number, seat in enumerate(self._greeted):
             seat.tally.latency_ns.append(took_ns)
-            answer = seat.decoded(columns[number], rows, as_rows=as_rows) if whose_is_known else None
-            if as_rows and answer is not None:
-                self._deliver_rows(seat, chunks, verdict_rows(answer) if isinstance(answer, Verdicts) else answer)
+            if as_rows:
+                few = seat.decoded_rows(columns[number], rows) if whose_is_known else None
+                self._deliver_rows(seat, chunks, few)
             else:
-                self._deliver(seat, chunks, answer)
+                self._deliver(seat, chunks, seat.decoded(columns[number], rows) if whose_is_known else None)
 
-    def _deliver_rows(self, seat: RemoteSeat, chunks: list[Chunk[Case]], answer: list[Verdict]) -> None:
+    def _deliver_rows(self, seat: RemoteSeat, chunks: list[Chunk[Case]], answer: list[Verdict] | None) -> None:
+        """Each case's own part of an engine's answer to all of them."""
         at = 0
         for chunk in chunks:
+            if answer is None:
+                self._owner.no_answer(seat, chunk.payload)
+                continue
             end = at + len(chunk)
             self._owner.verdicts(seat, chunk.payload, answer[at:end])
             at = end
 
-    def _deliver(self, seat: RemoteSeat, chunks: list[Chunk[Case]], answer: Answer | None) -> None:
-        """Each case's own part of an engine's answer to all of them."""
-        answer = verdict_columns(answer) if isinstance(answer, list) else answer
+    def _deliver(self, seat: RemoteSeat, chunks: list[Chunk[Case]], answer: Verdicts | None) -> None:
+        """The same of columns, rows of which may have been shed."""
         at = 0
         for chunk in chunks:
             if answer is None:

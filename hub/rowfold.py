@@ -5,32 +5,24 @@ Only where every engine asked has answered, and nothing was shed: all else is fo
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from arbhub.columns import ABSTAIN, APPROVE, NO_VENUE, REJECT, Ints
+from arbhub.columns import ABSTAIN, APPROVE, NO_VENUE, REJECT
 from arbhub.reference import Universe
-from arbhub.rows import Decision, Opportunity, Tick, Verdict
-from hub import reasons
-from hub.policy import OUTCOME_CODES, Terms
+from arbhub.rows import Answer, Decision, Opportunity, Tick, Verdict
+from hub import policy, reasons
+from hub.policy import OUTCOME_CODES, Ballot, Terms
 from hub.rowbook import ResolvedRow
 
 INF, NAN = math.inf, math.nan
+RowBallots = Sequence[Ballot[list[Verdict]]]
 NO_OPPORTUNITY = [int(code) for code in OUTCOME_CODES]
-
-
-class RowBallot(NamedTuple):
-    """What one engine said of a round's opportunities, a verdict each; its reasons are codes of the hub's table."""
-
-    engine: str
-    verdicts: Sequence[Verdict]
-    reason_codes: Ints
 
 
 def decide(
     ticks: Sequence[Tick],
     first_sequence: int,
     resolved: Sequence[ResolvedRow],
-    ballots: Sequence[RowBallot],
+    ballots: RowBallots,
     terms: Terms,
 ) -> list[Decision]:
     """A decision for every tick."""
@@ -51,11 +43,13 @@ def _without(tick: Tick, sequence: int, code: int, terms: Terms) -> Decision:
     )  # fmt: skip
 
 
-def _folded(o: Opportunity, sequence: int, ballots: Sequence[RowBallot], row: int, terms: Terms) -> Decision:
+def _folded(
+    o: Opportunity, sequence: int, ballots: Sequence[Ballot[list[Verdict]]], row: int, terms: Terms
+) -> Decision:
     net, quantity, rejected = 0.0, INF, 0
     buy_limit, sell_limit = o.buy_ask, o.sell_bid
     fee = slippage = NAN
-    for engine, verdicts, codes in ballots:
+    for engine, verdicts, codes, _, _ in ballots:
         verdict, reason, bps, cap, buy, sell = verdicts[row]
         if verdict == ABSTAIN:
             continue
@@ -115,3 +109,10 @@ def sound(rows: Sequence[Verdict], count: int, reason_count: int) -> bool:
         if not (0.0 < buy < INF and 0.0 < sell < INF):
             return False
     return True
+
+
+def is_answer(answer: Answer, count: int, reason_count: int) -> bool:
+    """Whether an answer in either form is sound."""
+    if isinstance(answer, list):
+        return sound(answer, count, reason_count)
+    return policy.sound(answer, count, reason_count)

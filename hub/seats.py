@@ -21,7 +21,6 @@ from arbhub.queueing import keys
 from arbhub.rows import Answer, Opportunity, opportunity_columns
 from arbhub.state import Report, Snapshot
 from hub import rowfold
-from hub.policy import sound
 from hub.references import References
 
 log = structlog.get_logger()
@@ -186,15 +185,8 @@ class LocalSeat:
     def _judged(self, case: Case) -> Answer | None:
         """The verdicts, None where there are none; the log says once why, until the engine is well again."""
         try:
-            asked, reasons = case.opportunities, len(self._engine.reasons)
-            answer: Answer
-            if isinstance(asked, list):
-                answer = self._engine.judge_rows(asked)
-                fine = rowfold.sound(answer, len(case), reasons)
-            else:
-                answer = self._engine.judge(asked)
-                fine = sound(answer, len(case), reasons)
-            if not fine:
+            answer = self._engine.answer(case.opportunities)
+            if not rowfold.is_answer(answer, len(case), len(self._engine.reasons)):
                 raise ValueError("its verdicts are not one a row, or name what is no verdict or reason of its own")
         except Exception:
             if not self._failing:

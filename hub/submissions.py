@@ -14,6 +14,7 @@ from arbhub.rows import (
     Answer,
     Opportunity,
     Tick,
+    Verdict,
     decision_columns,
     opportunity_columns,
     tick_columns,
@@ -25,24 +26,11 @@ from hub.book import OPPORTUNITY, Resolved
 from hub.policy import Ballot, Terms, decisions, fold
 from hub.replies import Decided, Reply
 from hub.rowbook import ResolvedRow
-from hub.rowfold import RowBallot, decide
+from hub.rowfold import decide
 from hub.seats import Case
 
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    """What one engine said of a round: its answer, None if nothing in time, and what its reasons and silence mean."""
-
-    engine: str
-    answer: Answer | None
-    reason_codes: Ints
-    timeout_code: int
-    veto_on_timeout: bool
-
-    def ballot(self) -> Ballot:
-        """As the fold of columns takes it."""
-        answer = verdict_columns(self.answer) if isinstance(self.answer, list) else self.answer
-        return Ballot(self.engine, answer, self.reason_codes, self.timeout_code, self.veto_on_timeout)
+Said = Sequence[Ballot[Answer | None]]
+"""Every engine's ballot, its answer in either form."""
 
 
 @dataclass(slots=True)
@@ -64,9 +52,9 @@ class Submission:
         """What engines are asked about."""
         return self.resolved.opportunities
 
-    def decided(self, votes: Sequence[Vote], shed: Sequence[Ints], terms: Terms, names: Sequence[str]) -> Decisions:
+    def decided(self, said: Said, shed: Sequence[Ints], terms: Terms, names: Sequence[str]) -> Decisions:
         """A decision for every tick; `shed` has rows of what was asked, `names` the reasons by code."""
-        return _decided(self.ticks, self.first_sequence, self.resolved, [v.ballot() for v in votes], shed, terms, names)
+        return _decided(self.ticks, self.first_sequence, self.resolved, said, shed, terms, names)
 
 
 @dataclass(slots=True)
@@ -85,16 +73,16 @@ class RowSubmission:
         """What engines are asked about."""
         return [row.opportunity for row in self.resolved if row.opportunity is not None]
 
-    def decided(self, votes: Sequence[Vote], shed: Sequence[Ints], terms: Terms, names: Sequence[str]) -> Decided:
+    def decided(self, said: Said, shed: Sequence[Ints], terms: Terms, names: Sequence[str]) -> Decided:
         """A decision for every tick, as above."""
-        ballots = []
+        ballots: list[Ballot[list[Verdict]]] = []
         if self.case is not None:
-            if shed or any(vote.answer is None for vote in votes):
-                ticks, ballots_ = tick_columns(self.ticks), [vote.ballot() for vote in votes]
-                return _decided(ticks, self.first_sequence, self._columns(), ballots_, shed, terms, names)
-            for vote in votes:
-                answer = verdict_rows(vote.answer) if isinstance(vote.answer, Verdicts) else vote.answer or []
-                ballots.append(RowBallot(vote.engine, answer, vote.reason_codes))
+            if shed or any(ballot.verdicts is None for ballot in said):
+                ticks = tick_columns(self.ticks)
+                return _decided(ticks, self.first_sequence, self._columns(), said, shed, terms, names)
+            for ballot in said:
+                answer = ballot.verdicts
+                ballots.append(ballot.of(verdict_rows(answer) if isinstance(answer, Verdicts) else answer or []))
         return decide(self.ticks, self.first_sequence, self.resolved, ballots, terms)
 
     def _columns(self) -> Resolved:
@@ -106,11 +94,15 @@ def _decided(
     ticks: Ticks,
     first_sequence: int,
     resolved: Resolved,
-    ballots: Sequence[Ballot],
+    said: Said,
     shed: Sequence[Ints],
     terms: Terms,
     names: Sequence[str],
 ) -> Decisions:
+    ballots: list[Ballot[Verdicts | None]] = []
+    for ballot in said:
+        answer = ballot.verdicts
+        ballots.append(ballot.of(verdict_columns(answer) if isinstance(answer, list) else answer))
     folded = fold(resolved.opportunities, ballots, terms)
     for rows in shed:
         folded.reason[rows] = reasons.SHED

@@ -9,7 +9,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from arbhub.columns import Decisions, Ints, Ticks
+from arbhub.columns import Decisions, Ints, Ticks, Verdicts
 from arbhub.control import encode_reference
 from arbhub.engine import EngineConfiguration
 from arbhub.reference import ReferenceData, Universe
@@ -75,7 +75,7 @@ class Desk:
         folded = fold(resolved.opportunities, self._ballots(answers), self._terms)
         return decisions((tick, first, resolved), folded, self._terms, self._reasons.names)
 
-    def _ballots(self, answers: Answers) -> list[Ballot]:
+    def _ballots(self, answers: Answers) -> list[Ballot[Verdicts | None]]:
         asked = zip(self._engines, answers, self._codes, strict=True)
         return [Ballot(engine.name, answer, *codes) for engine, answer, codes in asked]
 

@@ -40,7 +40,12 @@ def verdicts(*each: tuple[int, int, float, float], limits: tuple[float, float] |
     return Verdicts(verdict, reason, bps.astype(np.float64), quantity.astype(np.float64), *both)
 
 
-def ballot(engine: str, *each: tuple[int, int, float, float], veto: bool = True, **more: Any) -> Ballot:
+Said = Ballot[Verdicts | None]
+
+
+def ballot(
+    engine: str, *each: tuple[int, int, float, float], veto: bool = True, **more: Any
+) -> Ballot[Verdicts | None]:
     """What an engine said; without rows it said nothing in time."""
     said = verdicts(*each, **more) if each else None
     return Ballot(engine, said, CODES[engine], TABLE.timeout(engine), veto)
@@ -112,7 +117,7 @@ def test_sums_and_minima() -> None:
         ([ballot(SPREAD, (APPROVE, 0, -4.0, 2.0))], {"min_net_edge_bps": -4.0}, ""),
     ],
 )
-def test_reasons(ballots: list[Ballot], changes: dict[str, Any], expected: str) -> None:
+def test_reasons(ballots: list[Said], changes: dict[str, Any], expected: str) -> None:
     """The first reason that holds, in the design's order; fail closed on every number that is none."""
     assert reason(fold(rows(), ballots, terms(**changes))) == [expected]
 

@@ -13,7 +13,6 @@ from hub import policy, rowfold
 from hub.book import OPPORTUNITY, Resolved
 from hub.policy import Ballot, Terms
 from hub.rowbook import ResolvedRow
-from hub.rowfold import RowBallot
 
 ENGINES = ("spread", "fee", "liquidity", "risk")
 CODES = np.array([0, 11, 12, 13])
@@ -46,7 +45,7 @@ def test_rows_are_folded_as_columns_are(data: st.DataObject, n: int, executor_up
     ticks = [Tick(o.ts_ns, 0, 0, (), (), (), (), 0) for o in asked]
     said = [[data.draw(verdicts(limited=engine == "liquidity")) for _ in asked] for engine in ENGINES]
     terms = Terms(universe(), least_bps, 1000, executor_up)
-    row_ballots = [RowBallot(engine, rows, CODES) for engine, rows in zip(ENGINES, said, strict=True)]
+    row_ballots = [Ballot(engine, rows, CODES, 9) for engine, rows in zip(ENGINES, said, strict=True)]
     rows = rowfold.decide(ticks, 0, [ResolvedRow(OPPORTUNITY, o) for o in asked], row_ballots, terms)
     opportunities = opportunity_columns([o._replace(ask_price=(1.0,), ask_size=(1.0,)) for o in asked])
     resolved = Resolved(np.zeros(n, np.int64), np.arange(n), opportunities)

@@ -20,7 +20,7 @@ from hub.book import Books, Resolved
 from hub.policy import Ballot, Terms, decisions, fold
 from hub.reasons import ReasonTable
 from hub.rowbook import ResolvedRow, RowBooks
-from hub.rowfold import RowBallot, decide, sound
+from hub.rowfold import decide, sound
 
 from .model import Decision, ModelSettings, Tick
 
@@ -124,7 +124,7 @@ class Pipeline:
             verdicts = rowwire.decode_verdicts(answer, 0, len(answer))
             assert verdicts is not None
             assert sound(verdicts, len(asked), len(engine.reasons))
-            ballots.append(RowBallot(engine.name, verdicts, names.engine(engine.reasons)))
+            ballots.append(Ballot(engine.name, verdicts, names.engine(engine.reasons), names.timeout(engine.name)))
         decided = decide(ticks, first, resolved, ballots, self._terms)
         since = [row.opportunity.edge_since_ns if row.opportunity else 0 for row in resolved]
         return self._rows(rows.decision_columns(decided, names.names), np.array(since))
