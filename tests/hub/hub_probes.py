@@ -242,19 +242,44 @@ def approval(rows: int, bps: float = 0.0) -> Verdicts:
     return Verdicts(np.full(rows, APPROVE), np.zeros(rows, np.int64), np.full(rows, bps), np.full(rows, np.inf))
 
 
-class FakeEngine(ServedFake):
-    """Approves everything. Remembers what it was told, by kind, in order."""
+class EngineStream(ServedFake):
+    """The engines' side of a stream: says its hellos, and remembers what it was told, by kind, in order."""
 
     service, method = "arbhub.v1.Engine", "Evaluate"
 
-    def __init__(self, name: str, *, wants_state: bool = False, wants_depth: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.name, self.wants_state, self.wants_depth = name, wants_state, wants_depth
         self.told: list[engine_pb2.EngineRequest] = []
 
     def kinds(self) -> list[str]:
         """The kinds of what it was told."""
         return [request.WhichOneof("frame") or "" for request in self.told]
+
+    @abstractmethod
+    def hellos(self) -> list[bytes]:
+        """Who is there."""
+
+    @abstractmethod
+    async def answer(self, batch: engine_pb2.OpportunityBatch, context: Any) -> None:
+        """Answer one batch."""
+
+    async def converse(self, context: Any) -> None:
+        for hello in self.hellos():
+            await context.write(hello)
+        while (frame := await context.read()) is not grpc.aio.EOF:
+            request = engine_pb2.EngineRequest.FromString(frame)
+            self.told.append(request)
+            self.changed()
+            if request.WhichOneof("frame") == "batch":
+                await self.answer(request.batch, context)
+
+
+class FakeEngine(EngineStream):
+    """Approves everything."""
+
+    def __init__(self, name: str, *, wants_state: bool = False, wants_depth: bool = False) -> None:
+        super().__init__()
+        self.name, self.wants_state, self.wants_depth = name, wants_state, wants_depth
 
     def hello(self) -> bytes:
         hello = engine_pb2.EngineHello(
@@ -275,14 +300,8 @@ class FakeEngine(ServedFake):
         """Answer one batch."""
         await context.write(self.reply(batch.batch_id, self.verdicts(len(batch.opportunities.sequence))))
 
-    async def converse(self, context: Any) -> None:
-        await context.write(self.hello())
-        while (frame := await context.read()) is not grpc.aio.EOF:
-            request = engine_pb2.EngineRequest.FromString(frame)
-            self.told.append(request)
-            self.changed()
-            if request.WhichOneof("frame") == "batch":
-                await self.answer(request.batch, context)
+    def hellos(self) -> list[bytes]:
+        return [self.hello()]
 
 
 class SilentEngine(FakeEngine):
@@ -316,20 +335,13 @@ class BrokenEngine(FakeEngine):
             await context.write(frame)
 
 
-class FakeHost(ServedFake):
-    """Fake engines on one stream: each has its own hello and part of every answer. Remembers what it was told."""
-
-    service, method = "arbhub.v1.Engine", "Evaluate"
+class FakeHost(EngineStream):
+    """Fake engines on one stream: each has its own hello and part of every answer."""
 
     def __init__(self, *engines: FakeEngine) -> None:
         super().__init__()
         self.engines = engines
         self.hosted = [engine.name for engine in engines]
-        self.told: list[engine_pb2.EngineRequest] = []
-
-    def kinds(self) -> list[str]:
-        """The kinds of what it was told."""
-        return [request.WhichOneof("frame") or "" for request in self.told]
 
     def hello(self, engine: FakeEngine) -> bytes:
         """An engine's own, which names the others."""
@@ -349,15 +361,8 @@ class FakeHost(ServedFake):
         """Answer one batch."""
         await context.write(self.reply(batch))
 
-    async def converse(self, context: Any) -> None:
-        for engine in self.engines:
-            await context.write(self.hello(engine))
-        while (frame := await context.read()) is not grpc.aio.EOF:
-            request = engine_pb2.EngineRequest.FromString(frame)
-            self.told.append(request)
-            self.changed()
-            if request.WhichOneof("frame") == "batch":
-                await self.answer(request.batch, context)
+    def hellos(self) -> list[bytes]:
+        return [self.hello(engine) for engine in self.engines]
 
 
 class SlowHost(FakeHost):
