@@ -281,7 +281,7 @@ def with_driver(bench: int) -> list[psutil.Process]:
 
 def test_an_interrupted_bench_leaves_no_process_behind(tmp_path: Path) -> None:
     """Ctrl-C in the middle of a run of a minute ends driver and services at once, and keeps what there is."""
-    command = (sys.executable, "-m", "loadtest.bench", "--only", "processes-3k", "--output", str(tmp_path))
+    command = (sys.executable, "-m", "loadtest", "bench", "--only", "processes-3k", "--output", str(tmp_path))
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as bench:
         try:
             assert bench.stderr
