@@ -68,6 +68,10 @@ class Side:
         real = np.arange(width) < self.count[:, None]
         return self.price[real], self.size[real]
 
+    def arrays(self) -> tuple[Ints, Floats, Floats]:
+        """Count, price and size."""
+        return self.count, self.price, self.size
+
     def take(self, rows: Ints) -> "Side":
         """The rows given, in that order."""
         return Side(self.count[rows], self.price[rows], self.size[rows])

@@ -74,6 +74,8 @@ VERDICTS, LIMITED_VERDICTS = Layout(VERDICT_COLUMNS[:4]), Layout(VERDICT_COLUMNS
 
 def decode_ticks(frame: bytes, start: int, stop: int) -> list[Tick] | None:
     """From TickColumns, whatever its depth; None where columns do not fit each other either."""
+    if stop - start < 2 or frame[start + 1] > MAX_ROWS * INT64.itemsize:  # so long is the first column, the times
+        return None
     table = ONE_LEVEL_TICKS.decode(frame, start, stop)
     if table is not None and all(row[3] == row[6] == 1 for row in table):
         return [Tick(t, i, v, (b,), (bs,), (a,), (as_,), e) for t, i, v, _, b, bs, _, a, as_, e in table]

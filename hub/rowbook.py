@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from arbhub.columns import Floats
 from arbhub.rows import Opportunity, Tick
-from hub.book import NO_COUNTERPART, OPPORTUNITY, SAME_VENUE, Books
+from hub.asof import NO_COUNTERPART, OPPORTUNITY, SAME_VENUE
+from hub.book import Books
 from hub.levels import Levels
 
 INF = float("inf")

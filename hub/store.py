@@ -4,7 +4,10 @@ Venue columns stand in name order, so that the first of equal prices is the venu
 have shape (instruments, venues); they grow as the universe does, and are other arrays then.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from arbhub.columns import Bools, Ints
 from arbhub.reference import Universe
@@ -20,12 +23,15 @@ class Store:
         self.columns: list[str] = []  # venue of each column, in name order
         self.column: Ints = np.zeros(0, np.int64)  # venue id -> column
         self.venue: Ints = np.zeros(0, np.int64)  # column -> venue id
-        self.numbers: Ints = np.zeros((0, 1), np.int64)  # of the columns, as a column
         self.usable: Bools = np.zeros((0, 0), np.bool_)
         self.ts: Ints = np.zeros((0, 0), np.int64)
         self.bids, self.asks = Levels(), Levels()
         self.run_legs: Ints = np.zeros(0, np.int64)
         self.run_since: Ints = np.zeros(0, np.int64)
+
+    def tables(self) -> tuple[NDArray[Any], ...]:
+        """All that a tick may change, instruments first."""
+        return self.usable, self.ts, self.run_legs, self.run_since, *self.bids.arrays(), *self.asks.arrays()
 
     def resize(self, universe: Universe) -> None:
         """Make room for every instrument and venue of the universe."""
@@ -41,7 +47,6 @@ class Store:
         self.columns = names
         self.venue = np.array([universe.venue_ids[name] for name in names], np.int64)
         self.column = np.argsort(self.venue, kind="stable")
-        self.numbers = np.arange(len(names))[:, None]
 
     def _resize_runs(self, shape: tuple[int, int], at: Ints) -> None:
         """Legs are named by columns, which move as venues sort in between."""

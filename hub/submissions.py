@@ -22,7 +22,8 @@ from arbhub.rows import (
     verdict_rows,
 )
 from hub import reasons
-from hub.book import OPPORTUNITY, Resolved
+from hub.asof import OPPORTUNITY
+from hub.book import Resolved
 from hub.policy import Ballot, Terms, decisions, fold
 from hub.replies import Decided, Reply
 from hub.rowbook import ResolvedRow

@@ -9,7 +9,8 @@ from reference.streams import SILENT
 
 from arbhub.columns import Side, Ticks
 from arbhub.reference import Listing, ReferenceData, Universe
-from hub.book import NO_COUNTERPART, OPPORTUNITY, SAME_VENUE, Books, well_formed
+from hub.asof import NO_COUNTERPART, OPPORTUNITY, SAME_VENUE
+from hub.book import Books, well_formed
 
 MS = 1_000_000
 BTC = "BTC/BRL"

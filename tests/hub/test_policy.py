@@ -8,7 +8,8 @@ import pytest
 
 from arbhub.columns import ABSTAIN, APPROVE, NO_VENUE, REJECT, Opportunities, Side, Ticks, Verdicts
 from arbhub.reference import Listing, ReferenceData, Universe
-from hub.book import NO_COUNTERPART, OPPORTUNITY, SAME_VENUE, Resolved
+from hub.asof import NO_COUNTERPART, OPPORTUNITY, SAME_VENUE
+from hub.book import Resolved
 from hub.policy import Ballot, Folded, Terms, decisions, fold, sound
 from hub.reasons import ReasonTable
 

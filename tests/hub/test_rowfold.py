@@ -10,7 +10,8 @@ from arbhub.columns import ABSTAIN, APPROVE, REJECT
 from arbhub.reference import Listing, ReferenceData, Universe
 from arbhub.rows import Opportunity, Tick, Verdict, decision_columns, opportunity_columns, tick_columns, verdict_columns
 from hub import policy, rowfold
-from hub.book import OPPORTUNITY, Resolved
+from hub.asof import OPPORTUNITY
+from hub.book import Resolved
 from hub.policy import Ballot, Terms
 from hub.rowbook import ResolvedRow
 
