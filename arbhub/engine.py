@@ -34,12 +34,16 @@ class Engine(ABC):
     """Why it may reject; a verdict names one by its number, counted from 1."""
     wants_depth = False
     wants_state = False
+    reads: tuple[str, ...] = ()
+    """The columns of Opportunities that `judge` reads; none named: all. Elsewhere it may get no others."""
 
     def __init_subclass__(cls) -> None:
-        """Who judges in another way does so of one row too: an inherited `judge_row` would know nothing of it."""
+        """Who judges in another way does so of one row too, and reads what it likes: neither is inherited alone."""
         super().__init_subclass__()
         if "judge" in vars(cls) and "judge_row" not in vars(cls):
             cls.judge_row = Engine.judge_row  # type: ignore[method-assign]  # that is the point
+        if "judge" in vars(cls) and "reads" not in vars(cls):
+            cls.reads = ()
 
     @abstractmethod
     def configure(self, configuration: EngineConfiguration) -> None:

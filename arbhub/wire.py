@@ -6,9 +6,10 @@ column sets join by concatenation. `ColumnError` names the column that does not 
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from functools import lru_cache
-from typing import TypeVar
+from operator import attrgetter
+from typing import Any, TypeVar
 
 import numpy as np
 from google.protobuf.message import Message
@@ -30,15 +31,18 @@ OPPORTUNITY_COLUMNS = (INT64, INT64, *(UINT32,) * 4, *(DOUBLE,) * 4, *(INT64,) *
 DEPTH_COLUMNS = (UINT32, DOUBLE, DOUBLE) * 2
 VERDICT_COLUMNS = (UINT32, UINT32, *(DOUBLE,) * 4)
 DECISION_COLUMNS = (INT64, INT64, *(UINT32,) * 5, *(DOUBLE,) * 7, INT64, DOUBLE, DOUBLE)
-TICK_NAMES, OPPORTUNITY_NAMES, DEPTH_NAMES, VERDICT_NAMES = (
+TICK_NAMES, OPPORTUNITY_NAMES, DEPTH_NAMES, VERDICT_NAMES, DECISION_NAMES = (
     tuple(field.name for field in message.DESCRIPTOR.fields)
     for message in (
         market_pb2.TickColumns,
         opportunity_pb2.OpportunityColumns,
         opportunity_pb2.DepthColumns,
         opportunity_pb2.VerdictColumns,
+        decision_pb2.DecisionColumns,
     )
 )
+_OF_OPPORTUNITIES, _OF_DECISIONS = attrgetter(*OPPORTUNITY_NAMES), attrgetter(*DECISION_NAMES)
+_ABSENT: Floats = np.zeros(0)
 
 
 class ColumnError(ValueError):
@@ -61,14 +65,19 @@ def head(number: int, length: int) -> bytes:
     return varint(number << 3 | 2) + varint(length)
 
 
-def submessage(number: int, encoded: bytes) -> bytes:
-    """An encoded message as field `number` of another."""
-    return head(number, len(encoded)) + encoded
+def nested(number: int, parts: Sequence[bytes]) -> list[bytes]:
+    """An encoded message, in parts, as field `number` of another: long ones are copied once, when all is joined."""
+    return [head(number, sum(map(len, parts))), *parts]
 
 
-def batch_frame(number: int, batch_id: int, body: bytes) -> bytes:
+def submessage(number: int, *parts: bytes) -> bytes:
+    """The same, joined."""
+    return b"".join(nested(number, parts))
+
+
+def batch_frame(number: int, batch_id: int, *parts: bytes) -> bytes:
     """An encoded batch as field `number` of a frame; the id is field 1 of every batch message."""
-    return submessage(number, b"".join((b"\x08", varint(batch_id), body)))
+    return submessage(number, b"\x08", varint(batch_id), *parts)
 
 
 def packed(number: int, array: Array, dtype: Dtype) -> bytes:
@@ -76,77 +85,75 @@ def packed(number: int, array: Array, dtype: Dtype) -> bytes:
     return submessage(number, array.astype(dtype, copy=False).tobytes()) if len(array) else b""
 
 
-def _columns(types: Iterable[np.dtype], arrays: Iterable[np.ndarray]) -> bytes:
+def _columns(types: Iterable[np.dtype], arrays: Iterable[np.ndarray]) -> list[bytes]:
+    """Two parts a column, both empty where it is."""
     parts = []
     for number, (dtype, array) in enumerate(zip(types, arrays, strict=True), 1):
-        if len(array):
-            encoded = (array if array.dtype == dtype else array.astype(dtype)).tobytes()
-            parts.append(head(number, len(encoded)))
-            parts.append(encoded)
-    return b"".join(parts)
+        encoded = (array if array.dtype == dtype else array.astype(dtype)).tobytes()
+        parts.append(head(number, len(encoded)) if encoded else b"")
+        parts.append(encoded)
+    return parts
 
 
-def encode_ticks(t: Ticks) -> bytes:
-    """As TickColumns."""
+def tick_parts(t: Ticks) -> list[bytes]:
+    """As TickColumns, a head and the values of each column."""
     bids, asks = t.bids.flat(), t.asks.flat()
     columns = (t.ts_ns, t.instrument, t.venue, t.bids.count, *bids, t.asks.count, *asks, t.ts_event_ns)
     return _columns(TICK_COLUMNS, columns)
 
 
+def opportunity_parts(o: Opportunities) -> list[bytes]:
+    """As OpportunityColumns, without the depth; parts as above."""
+    return _columns(OPPORTUNITY_COLUMNS, _OF_OPPORTUNITIES(o))
+
+
+def depth_parts(d: Depth) -> list[bytes]:
+    """As DepthColumns; parts as above."""
+    return _columns(DEPTH_COLUMNS, (d.asks.count, *d.asks.flat(), d.bids.count, *d.bids.flat()))
+
+
+def decision_parts(d: Decisions) -> list[bytes]:
+    """As DecisionColumns; parts as above."""
+    return _columns(DECISION_COLUMNS, _OF_DECISIONS(d))
+
+
+def encode_ticks(t: Ticks) -> bytes:
+    """As TickColumns."""
+    return b"".join(tick_parts(t))
+
+
 def encode_opportunities(o: Opportunities) -> bytes:
     """As OpportunityColumns, without the depth."""
-    columns = (
-        o.sequence,
-        o.ts_ns,
-        o.instrument,
-        o.candidate,
-        o.buy_venue,
-        o.sell_venue,
-        o.buy_ask,
-        o.buy_ask_size,
-        o.sell_bid,
-        o.sell_bid_size,
-        o.buy_ts_ns,
-        o.sell_ts_ns,
-        o.edge_since_ns,
-    )
-    return _columns(OPPORTUNITY_COLUMNS, columns)
+    return b"".join(opportunity_parts(o))
 
 
 def encode_depth(d: Depth) -> bytes:
     """As DepthColumns."""
-    return _columns(DEPTH_COLUMNS, (d.asks.count, *d.asks.flat(), d.bids.count, *d.bids.flat()))
+    return b"".join(depth_parts(d))
 
 
 def encode_verdicts(v: Verdicts) -> bytes:
     """As VerdictColumns."""
     none = np.zeros(0)
     limits = (none if c is None else c for c in (v.buy_limit, v.sell_limit))
-    return _columns(VERDICT_COLUMNS, (v.verdict, v.reason, v.bps, v.quantity, *limits))
+    return b"".join(_columns(VERDICT_COLUMNS, (v.verdict, v.reason, v.bps, v.quantity, *limits)))
 
 
 def encode_decisions(d: Decisions) -> bytes:
     """As DecisionColumns."""
-    columns = (
-        d.sequence,
-        d.ts_ns,
-        d.instrument,
-        d.approved,
-        d.reason,
-        d.buy_venue,
-        d.sell_venue,
-        d.gross_edge_bps,
-        d.fee_bps,
-        d.slippage_bps,
-        d.net_edge_bps,
-        d.quantity,
-        d.buy_limit,
-        d.sell_limit,
-        d.expires_ns,
-        d.buy_ask,
-        d.sell_bid,
-    )
-    return _columns(DECISION_COLUMNS, columns)
+    return b"".join(decision_parts(d))
+
+
+def needed(reads: Iterable[Sequence[str]]) -> frozenset[str]:
+    """The columns of opportunities that engines need together, each of which reads those named, or all."""
+    whole = frozenset(OPPORTUNITY_NAMES)
+    return frozenset({OPPORTUNITY_NAMES[0]}.union(*(whole.intersection(names) or whole for names in reads)))
+
+
+def parts_of(encoded: Sequence[bytes], columns: Container[str]) -> list[bytes]:
+    """Of all `opportunity_parts` those of the columns named."""
+    both = zip(OPPORTUNITY_NAMES, encoded[::2], encoded[1::2], strict=True)
+    return [part for name, *column in both if name in columns for part in column]
 
 
 def ticks_in(frame: bytes, start: int, stop: int) -> Columns | None:
@@ -183,9 +190,14 @@ def decode_ticks(m: market_pb2.TickColumns | Columns) -> Ticks:
 
 
 def decode_opportunities(
-    m: opportunity_pb2.OpportunityColumns | Columns, depth: opportunity_pb2.DepthColumns | Columns | None
+    m: opportunity_pb2.OpportunityColumns | Columns,
+    depth: opportunity_pb2.DepthColumns | Columns | None,
+    only: Container[str] = OPPORTUNITY_NAMES,
 ) -> Opportunities:
-    """From OpportunityColumns, with the depth where there is any; ColumnError as above."""
+    """From OpportunityColumns, with the depth where there is any; ColumnError as above.
+
+    Columns that are not in `only` may be missing, and are empty then: what is made of them fails, or has no row.
+    """
     read, both = _Reader(m, m, "sequence"), None
     told = any(map(len, vars(depth).values())) if isinstance(depth, Columns) else depth and depth.ListFields()
     if depth is not None and told:
@@ -194,22 +206,13 @@ def decode_opportunities(
             levels.side("ask_levels", "ask_price", "ask_size"),
             levels.side("bid_levels", "bid_price", "bid_size"),
         )
-    return Opportunities(
-        sequence=read.ints("sequence"),
-        ts_ns=read.ints("ts_ns"),
-        instrument=read.ints("instrument"),
-        candidate=read.ints("candidate"),
-        buy_venue=read.ints("buy_venue"),
-        sell_venue=read.ints("sell_venue"),
-        buy_ask=read.floats("buy_ask"),
-        buy_ask_size=read.floats("buy_ask_size"),
-        sell_bid=read.floats("sell_bid"),
-        sell_bid_size=read.floats("sell_bid_size"),
-        buy_ts_ns=read.ints("buy_ts_ns"),
-        sell_ts_ns=read.ints("sell_ts_ns"),
-        edge_since_ns=read.ints("edge_since_ns"),
-        depth=both,
-    )
+    columns: list[Any] = []
+    for name, dtype in zip(OPPORTUNITY_NAMES, OPPORTUNITY_COLUMNS, strict=True):
+        if name not in only and not len(getattr(m, name)):
+            columns.append(_ABSENT)
+        else:
+            columns.append(read.floats(name) if dtype is DOUBLE else read.ints(name))
+    return Opportunities(*[*columns, both])
 
 
 def decode_verdicts(m: opportunity_pb2.VerdictColumns | Columns) -> Verdicts:

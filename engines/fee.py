@@ -15,6 +15,7 @@ class Fee(Engine):
 
     name = "fee"
     reasons = ("UNKNOWN_VENUE", "UNKNOWN_INSTRUMENT", "UNKNOWN_FEE")
+    reads = ("instrument", "buy_venue", "sell_venue", "buy_ask", "sell_bid")
 
     def __init__(self) -> None:
         self._universe = Universe()

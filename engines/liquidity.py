@@ -22,6 +22,7 @@ class Liquidity(Engine):
 
     name = "liquidity"
     wants_depth = True
+    reads = ("buy_ask", "sell_bid")
 
     def configure(self, configuration: EngineConfiguration) -> None:
         """Take [engines.liquidity]."""

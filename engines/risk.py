@@ -19,6 +19,7 @@ class Risk(Engine):
     name = "risk"
     reasons = REASONS
     wants_state = True
+    reads = ("ts_ns", "instrument", "buy_venue", "sell_venue", "buy_ask", "sell_bid")
 
     def __init__(self) -> None:
         self._universe = Universe()

@@ -31,8 +31,9 @@ from arbhub.wire import (
     decode_opportunities,
     depth_in,
     encode_verdicts,
+    needed,
+    nested,
     opportunities_in,
-    submessage,
 )
 from engines.table import ENGINES
 
@@ -59,6 +60,7 @@ class Conversation:
         self._engines, self._universe = tuple(engines), Universe()
         self._stateful = [engine for engine in engines if engine.wants_state]
         self._needs_depth = next((engine.name for engine in engines if engine.wants_depth), None)
+        self._needed = needed([engine.reads for engine in engines])
         self._configured = False
         self._failing: set[str] = set()
 
@@ -67,7 +69,12 @@ class Conversation:
         hosted = [engine.name for engine in self._engines] if len(self._engines) > 1 else []
         hellos = [
             engine_pb2.EngineHello(
-                name=e.name, reasons=e.reasons, wants_depth=e.wants_depth, wants_state=e.wants_state, hosted=hosted
+                name=e.name,
+                reasons=e.reasons,
+                wants_depth=e.wants_depth,
+                wants_state=e.wants_state,
+                hosted=hosted,
+                reads=e.reads,
             )
             for e in self._engines
         ]
@@ -141,13 +148,13 @@ class Conversation:
         columns: opportunity_pb2.OpportunityColumns | Columns,
         depth: opportunity_pb2.DepthColumns | Columns | None = None,
     ) -> bytes:
-        opportunities = decode_opportunities(columns, depth)
+        opportunities = decode_opportunities(columns, depth, self._needed)
         self._check(opportunities)
         return self._batch(batch_id, opportunities)
 
     def _batch(self, batch_id: int, asked: Asked) -> bytes:
-        body = b"".join([submessage(VERDICTS, self._verdicts(engine, asked)) for engine in self._engines])
-        return batch_frame(VERDICT_BATCH, batch_id, body)
+        answers = [part for engine in self._engines for part in nested(VERDICTS, [self._verdicts(engine, asked)])]
+        return batch_frame(VERDICT_BATCH, batch_id, *answers)
 
     def _verdicts(self, engine: Engine, asked: Asked) -> bytes:
         """As VerdictColumns, none where it fails; the log says once why, until the engine is well again."""

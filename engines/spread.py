@@ -16,6 +16,7 @@ class Spread(Engine):
 
     name = "spread"
     reasons = ("GROSS_EDGE_TOO_HIGH", "LEG_SKEW_TOO_HIGH", "EDGE_TOO_YOUNG")
+    reads = ("ts_ns", "buy_ask", "sell_bid", "buy_ts_ns", "sell_ts_ns", "edge_since_ns")
 
     def configure(self, configuration: EngineConfiguration) -> None:
         """Take [engines.spread]."""

@@ -24,7 +24,7 @@ from arbhub.settings.engines import IN_PROCESS
 from arbhub.settings.schema import Settings
 from arbhub.state import Report, Snapshot
 from arbhub.v1 import engine_pb2, opportunity_pb2
-from arbhub.wire import ColumnError, batch_frame, decode_verdicts, submessage, verdicts_in
+from arbhub.wire import ColumnError, batch_frame, decode_verdicts, needed, nested, submessage, verdicts_in
 from hub import rowfold
 from hub.policy import sound
 from hub.references import References
@@ -47,6 +47,7 @@ class RemoteSeat:
     def __init__(self, name: str, host: "RemoteHost") -> None:
         self.name, self.place, self.tally = name, host.place, Tally()
         self.wants_depth = self.wants_state = False
+        self.reads: Sequence[str] = ()
         self._link, self._reasons = host.link, 0
 
     @property
@@ -56,7 +57,7 @@ class RemoteSeat:
 
     def greeted(self, hello: engine_pb2.EngineHello) -> None:
         """Keep what the engine says of itself."""
-        self.wants_depth, self.wants_state = hello.wants_depth, hello.wants_state
+        self.wants_depth, self.wants_state, self.reads = hello.wants_depth, hello.wants_state, hello.reads
         self._reasons = len(hello.reasons)
 
     def decoded(self, columns: bytes, rows: int) -> Verdicts | None:
@@ -96,6 +97,7 @@ class RemoteHost:
         self.seats = {name: RemoteSeat(name, self) for name in names}
         self._greeted: list[RemoteSeat] = []  # in the order of their hellos, which is that of verdicts
         self._wants_depth = self._wants_state = False
+        self._read: frozenset[str] = frozenset()
 
     def reference(self, references: References) -> None:
         """Tell them now, and at each connection."""
@@ -134,12 +136,12 @@ class RemoteHost:
             yield submessage(REFERENCE, self._references.encoded())
 
     def encode(self, batch_id: int, chunks: list[Chunk[Case]]) -> bytes:
-        """The chunks' columns joined; depth only where an engine reads it."""
+        """The chunks' columns joined; only those that an engine reads."""
         cases = [_merged(chunks)] if len(chunks) > 1 and _are_rows(chunks) else [_kept(chunk) for chunk in chunks]
-        body = submessage(OPPORTUNITIES, b"".join([case.columns() for case in cases]))
+        parts = nested(OPPORTUNITIES, [part for case in cases for part in case.columns(self._read)])
         if self._wants_depth:
-            body += submessage(DEPTH, b"".join([case.depth() for case in cases]))
-        return batch_frame(BATCH, batch_id, body)
+            parts += nested(DEPTH, [part for case in cases for part in case.depth()])
+        return batch_frame(BATCH, batch_id, *parts)
 
     def wanted(self, payload: Case) -> bool:
         """A case that is decided already need not be asked."""
@@ -186,6 +188,7 @@ class RemoteHost:
     def _complete(self) -> None:
         """All have said hello: from here on they are asked, once they have the state."""
         self._wants_depth = any(seat.wants_depth for seat in self._greeted)
+        self._read = needed(seat.reads for seat in self._greeted)
         self._wants_state = any(seat.wants_state for seat in self._greeted)
         ledger = self._owner.ledger()
         if self._wants_state and ledger is not None:

@@ -39,8 +39,8 @@ class Case:
     opportunities: Opportunities | list[Opportunity]
     keys: Ints
     reason_codes: dict[str, Ints] = field(default_factory=dict)
-    _columns: bytes | None = None
-    _depth: bytes | None = None
+    _columns: list[bytes] | None = None
+    _depth: list[bytes] | None = None
 
     @classmethod
     def of(cls, number: int, asked: Opportunities | list[Opportunity]) -> "Case":
@@ -59,24 +59,23 @@ class Case:
         columns = opportunity_columns(asked) if isinstance(asked, list) else asked
         return Case(self.number, columns.take(rows), self.keys[rows])
 
-    def columns(self) -> bytes:
-        """As OpportunityColumns."""
-        if self._columns is None:
-            asked = self.opportunities
-            if isinstance(asked, list):
-                self._columns = rowwire.encode_opportunities(asked)
-            else:
-                self._columns = wire.encode_opportunities(asked)
-        return self._columns
+    def columns(self, read: frozenset[str]) -> list[bytes]:
+        """As OpportunityColumns in parts, those of rows whole: a few are not worth the choice."""
+        asked = self.opportunities
+        if isinstance(asked, list):
+            self._columns = self._columns or [rowwire.encode_opportunities(asked)]
+            return self._columns
+        self._columns = self._columns or wire.opportunity_parts(asked)
+        return wire.parts_of(self._columns, read)
 
-    def depth(self) -> bytes:
-        """As DepthColumns; empty where the case has no depth."""
+    def depth(self) -> list[bytes]:
+        """As DepthColumns in parts; empty where the case has no depth."""
+        asked = self.opportunities
         if self._depth is None:
-            asked = self.opportunities
             if isinstance(asked, list):
-                self._depth = rowwire.encode_depth(asked)
+                self._depth = [rowwire.encode_depth(asked)]
             else:
-                self._depth = wire.encode_depth(asked.depth) if asked.depth else b""
+                self._depth = wire.depth_parts(asked.depth) if asked.depth else []
         return self._depth
 
 

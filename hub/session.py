@@ -17,7 +17,7 @@ from arbhub.control import BadReferenceError, decode_reference
 from arbhub.rows import Decision, Tick
 from arbhub.scan import Columns, batch_of
 from arbhub.v1 import hub_pb2, market_pb2
-from arbhub.wire import ColumnError, decode_ticks, encode_decisions, submessage, ticks_in
+from arbhub.wire import ColumnError, decision_parts, decode_ticks, nested, submessage, ticks_in
 from hub.hub import Hub
 from hub.reasons import APPROVED
 from hub.replies import Decided
@@ -205,7 +205,7 @@ def encode_batch(batch_id: int, decided: Decisions, epoch: int, version: str, he
     number = np.zeros(len(counts), np.int64)
     number[codes] = np.arange(1, len(codes) + 1)
     names = [decided.reasons[code] for code in codes.tolist()]
-    columns = encode_decisions(replace(decided, reason=number[decided.reason]))
+    columns = decision_parts(replace(decided, reason=number[decided.reason]))
     return _frame(batch_id, names, columns, epoch, version, held_ns)
 
 
@@ -215,13 +215,13 @@ def encode_rows(
     """The same of rows, whose reasons are codes of `names`."""
     codes = list(dict.fromkeys(d.reason for d in decided if d.reason))
     numbers = {code: number for number, code in enumerate(codes, 1)} | {APPROVED: 0}
-    columns = rowwire.encode_decisions([d._replace(reason=numbers[d.reason]) for d in decided])
+    columns = [rowwire.encode_decisions([d._replace(reason=numbers[d.reason]) for d in decided])]
     return _frame(batch_id, [names[code] for code in codes], columns, epoch, version, held_ns)
 
 
-def _frame(batch_id: int, names: list[str], columns: bytes, epoch: int, version: str, held_ns: int) -> bytes:
+def _frame(batch_id: int, names: list[str], columns: list[bytes], epoch: int, version: str, held_ns: int) -> bytes:
     head = hub_pb2.DecisionBatch(batch_id=batch_id, epoch=epoch, config_version=version, reasons=names, held_ns=held_ns)
-    return submessage(NAMES_BATCH, head.SerializeToString() + submessage(DECISIONS, columns))
+    return submessage(NAMES_BATCH, head.SerializeToString(), *nested(DECISIONS, columns))
 
 
 def leg(venues: list[str], number: int) -> str:

@@ -97,7 +97,7 @@ class TradeLink:
             if chunk.rows is not None:
                 sequence, ticks = sequence[chunk.rows], ticks.take(chunk.rows)
             slices.append(_slice(sequence, ticks))
-        return batch_frame(BATCH, batch_id, b"".join(slices))
+        return batch_frame(BATCH, batch_id, *slices)
 
     def wanted(self, _: tuple[Ints, Ticks]) -> bool:
         """Ticks are always wanted: they are the books."""

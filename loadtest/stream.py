@@ -22,7 +22,7 @@ from arbhub.queueing import Chunk, Shed, keys
 from arbhub.reference import Universe
 from arbhub.service import ServiceError
 from arbhub.v1 import hub_pb2
-from arbhub.wire import batch_frame, encode_ticks, submessage
+from arbhub.wire import batch_frame, nested, tick_parts
 from loadtest.driver import Clock
 from loadtest.outcome import LOST, SHED, Outcome
 from loadtest.schedule import Market, Schedule
@@ -126,7 +126,7 @@ class HubStream:
         first, stop = int(rows[0]), int(rows[-1]) + 1
         # Rows ascend; unless some were shed they are neighbours, and need not be copied.
         ticks = self._ticks.slice(first, stop) if stop - first == len(rows) else self._ticks.take(rows)
-        return batch_frame(BATCH, batch_id, submessage(TICKS, encode_ticks(ticks)))
+        return batch_frame(BATCH, batch_id, *nested(TICKS, tick_parts(ticks)))
 
     def wanted(self, _: Ints) -> bool:
         """Every tick is to be decided."""

@@ -148,12 +148,17 @@ class EngineHello(_message.Message):
     REASONS_FIELD_NUMBER: _builtins.int
     WANTS_DEPTH_FIELD_NUMBER: _builtins.int
     WANTS_STATE_FIELD_NUMBER: _builtins.int
+    READS_FIELD_NUMBER: _builtins.int
     HOSTED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     wants_depth: _builtins.bool
     wants_state: _builtins.bool
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def reads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """the columns of opportunities that it needs, by name; empty: all"""
+
     @_builtins.property
     def hosted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """the names of all engines on this stream; empty: this one is alone"""
@@ -165,11 +170,12 @@ class EngineHello(_message.Message):
         reasons: _abc.Iterable[_builtins.str] | None = ...,
         wants_depth: _builtins.bool = ...,
         wants_state: _builtins.bool = ...,
+        reads: _abc.Iterable[_builtins.str] | None = ...,
         hosted: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosted", b"hosted", "name", b"name", "reasons", b"reasons", "wants_depth", b"wants_depth", "wants_state", b"wants_state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosted", b"hosted", "name", b"name", "reads", b"reads", "reasons", b"reasons", "wants_depth", b"wants_depth", "wants_state", b"wants_state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -94,6 +94,7 @@ async def test_an_engine_introduces_itself_and_answers(name: str) -> None:
         engine = ENGINES[name]
         assert (hello.name, tuple(hello.reasons)) == (name, engine.reasons)
         assert (hello.wants_depth, hello.wants_state) == (engine.wants_depth, engine.wants_state)
+        assert tuple(hello.reads) == engine.reads
         snapshot = Request(snapshot=encode_snapshot(Snapshot(1, True, LedgerValues(trading_state=ACTIVE))))
         await end.send(configuration(), reference(), batch(7), snapshot, batch(300))
         before, after = (await end.read()).batch, (await end.read()).batch
@@ -224,6 +225,7 @@ def _bad_reference() -> Request:
         (_unknown("buy_venue", 2), "column buy_venue has the id 2 where reference data name 2"),
         (_unknown("sell_venue", 0xFFFFFFFF), "column sell_venue has the id 4294967295"),
         (_changed(lambda b: b.opportunities.sell_bid.append(1.0)), "column sell_bid has 2 values where sequence has 1"),
+        (_changed(lambda b: b.opportunities.ClearField("buy_ask")), "column buy_ask has 0 values where sequence has 1"),
         (_changed(lambda b: b.depth.ask_price.pop()), "column ask_price has 0 values where ask_levels adds up to 1"),
         (_changed(lambda b: b.ClearField("depth")), "the engine liquidity was asked without depth"),
         (_bad_reference(), "symbol 'BTC' is not of the form"),

@@ -17,6 +17,17 @@ from arbhub.reference import Listing
 from arbhub.settings.engines import EnginesSettings, FeeSettings, LiquiditySettings, SpreadSettings
 from arbhub.settings.risk import RiskSettings
 from arbhub.state import ACTIVE, LedgerValues, Snapshot
+from arbhub.wire import (
+    OPPORTUNITY_NAMES,
+    decode_opportunities,
+    depth_in,
+    encode_depth,
+    needed,
+    opportunities_in,
+    opportunity_parts,
+    parts_of,
+)
+from engines.fee import Fee
 from engines.table import ENGINES
 
 CONFIGURATION = EngineConfiguration(
@@ -111,11 +122,35 @@ def test_judging_changes_no_state(name: str, rows: Opportunities, others: Opport
 
 
 @pytest.mark.parametrize("name", ENGINES)
+@given(rows=many())
+def test_it_needs_no_column_beyond_those_it_names(name: str, rows: Opportunities) -> None:
+    """Sent only what it says it reads, it says what it says of everything."""
+    engine = ready(name)
+    read, depth = needed([engine.reads]), encode_depth(rows.depth) if engine.wants_depth and rows.depth else b""
+    sent = b"".join(parts_of(opportunity_parts(rows), read))
+    columns, levels = opportunities_in(sent, 0, len(sent)), depth_in(depth, 0, len(depth))
+    assert columns is not None
+    assert bits(engine.judge(decode_opportunities(columns, levels, read))) == bits(engine.judge(rows))
+
+
+def test_who_judges_in_another_way_reads_what_it_likes() -> None:
+    """What a derived engine reads is not what the one it is derived from does."""
+
+    class Another(Fee):
+        def judge(self, opportunities: Opportunities) -> Verdicts:
+            raise NotImplementedError
+
+    assert Fee.reads
+    assert not Another.reads
+
+
+@pytest.mark.parametrize("name", ENGINES)
 def test_it_is_what_the_table_says(name: str) -> None:
-    """Its name, its own section in the settings, and reasons that are stable codes, each once."""
+    """Its name, its own section in the settings, columns that exist, and reasons that are stable codes, each once."""
     engine = ready(name)
     assert engine.name == name
     assert name in CONFIGURATION.engines.table()
+    assert set(engine.reads) <= set(OPPORTUNITY_NAMES)
     assert len(set(engine.reasons)) == len(engine.reasons)
     assert all(reason == reason.upper() and " " not in reason for reason in engine.reasons)
 

@@ -277,13 +277,19 @@ class EngineStream(ServedFake):
 class FakeEngine(EngineStream):
     """Approves everything."""
 
-    def __init__(self, name: str, *, wants_state: bool = False, wants_depth: bool = False) -> None:
+    def __init__(
+        self, name: str, *, wants_state: bool = False, wants_depth: bool = False, reads: Sequence[str] = ()
+    ) -> None:
         super().__init__()
-        self.name, self.wants_state, self.wants_depth = name, wants_state, wants_depth
+        self.name, self.wants_state, self.wants_depth, self.reads = name, wants_state, wants_depth, reads
 
     def hello(self) -> bytes:
         hello = engine_pb2.EngineHello(
-            name=self.name, reasons=["NO"], wants_state=self.wants_state, wants_depth=self.wants_depth
+            name=self.name,
+            reasons=["NO"],
+            wants_state=self.wants_state,
+            wants_depth=self.wants_depth,
+            reads=self.reads,
         )
         return engine_pb2.EngineReply(hello=hello).SerializeToString()
 

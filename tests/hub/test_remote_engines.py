@@ -32,9 +32,11 @@ from hub_probes import (
 )
 
 from arbhub.control import encode_report, encode_values
+from arbhub.rows import MAX_ROWS
 from arbhub.settings.schema import Settings
 from arbhub.state import ACTIVE, EXECUTED, LedgerValues, Report
 from arbhub.v1 import engine_pb2
+from arbhub.wire import OPPORTUNITY_NAMES
 from engines.server import run as run_engine
 from engines.table import ENGINES
 
@@ -120,6 +122,18 @@ async def test_cases_that_wait_go_out_together() -> None:
     assert slow.kinds().count("batch") == 2
     edges = [d.net_edge_bps[-1] + d.fee_bps[-1] + d.slippage_bps[-1] for d in client.columns[-4:]]
     assert edges == pytest.approx([300.0, 301.0, 303.0, 305.0])
+
+
+async def test_an_engine_is_sent_what_it_reads() -> None:
+    """Of long batches only the columns that an engine names; one that names none gets them all."""
+    picky, curious = FakeEngine("spread", reads=("sell_bid",)), FakeEngine("fee")
+    async with judged_by(picky, curious) as client:
+        await client.send(*(tick for _ in range(2 * MAX_ROWS) for tick in (cheap(), dear())))
+        await client.decided()
+    sent = [fake.told[-1].batch.opportunities for fake in (picky, curious)]
+    columns = [{field.name for field, _ in message.ListFields()} for message in sent]
+    assert columns == [{"sequence", "sell_bid"}, set(OPPORTUNITY_NAMES)]
+    assert len(sent[0].sell_bid) == len(sent[1].candidate) > MAX_ROWS
 
 
 Answers = Callable[[BrokenEngine, int, int], list[bytes]]

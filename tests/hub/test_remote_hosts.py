@@ -34,8 +34,8 @@ NONE = "NO_COUNTERPART"
 class Hosted(FakeEngine):
     """A fake whose verdicts a test may set; it caps the quantity at 1."""
 
-    def __init__(self, name: str, bps: float = 0.0, **wants: bool) -> None:
-        super().__init__(name, **wants)
+    def __init__(self, name: str, bps: float = 0.0, *, wants_state: bool = False, wants_depth: bool = False) -> None:
+        super().__init__(name, wants_state=wants_state, wants_depth=wants_depth)
         self.bps = bps
         self.lies: dict[str, float] = {}
         """Columns whose every value is wrong."""
