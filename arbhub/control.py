@@ -3,8 +3,10 @@
 Reference data fixes the ids that columns on its stream use; the ledger's values go by name.
 """
 
+import math
+
 from arbhub import state
-from arbhub.reference import FeeSchedule, FeeTier, Listing, ReferenceData, Universe
+from arbhub.reference import FeeSchedule, FeeTier, Listing, ReferenceData, Universe, VenueState
 from arbhub.v1 import ledger_pb2, market_pb2
 
 
@@ -26,6 +28,7 @@ def encode_reference(universe: Universe) -> market_pb2.ReferenceData:
             maker_bps=listing.maker_bps,
             taker_bps=listing.taker_bps,
             active=listing.active,
+            max_quantity=None if listing.max_quantity == math.inf else listing.max_quantity,
         )
     for schedule in universe.schedules.values():
         tiers = [
@@ -33,6 +36,8 @@ def encode_reference(universe: Universe) -> market_pb2.ReferenceData:
             for t in schedule.tiers
         ]
         message.schedules.add(venue=universe.venue_ids[schedule.venue], tiers=tiers)
+    for said in universe.venue_states.values():
+        message.venue_states.add(venue=universe.venue_ids[said.venue], state=said.state)
     return message
 
 
@@ -48,10 +53,11 @@ def decode_reference(message: market_pb2.ReferenceData) -> ReferenceData:
             )
             for m in message.schedules
         )
-        data = ReferenceData(venues, symbols, listings, schedules)
+        states = tuple(VenueState(venues[m.venue], m.state) for m in message.venue_states)
+        data = ReferenceData(venues, symbols, listings, schedules, states)
         Universe().merge(data)
     except IndexError:
-        raise BadReferenceError("reference data: a listing or schedule names an id that has no name") from None
+        raise BadReferenceError("reference data: a listing, schedule or state names an id that has no name") from None
     except ValueError as error:
         raise BadReferenceError(f"reference data: {error}") from None
     return data
@@ -68,6 +74,7 @@ def _listing(m: market_pb2.Listing, venues: tuple[str, ...], symbols: tuple[str,
         maker_bps=m.maker_bps if m.HasField("maker_bps") else None,
         taker_bps=m.taker_bps if m.HasField("taker_bps") else None,
         active=m.active,
+        max_quantity=m.max_quantity if m.HasField("max_quantity") else math.inf,
     )
 
 

@@ -1,4 +1,4 @@
-"""The risk limits: one pure function for the risk engine and for the executor's gate.
+"""The limits of [risk] and of reference data: one pure function for the risk engine and for the executor's gate.
 
 The risk engine asks it about every opportunity on the state last reported; the gate asks it about one approved
 decision on the true state, reservations included. Both get the same answer from the same state.
@@ -21,12 +21,15 @@ REASONS = (
     "STATE_UNKNOWN",
     "TRADING_HALTED",
     "REDUCING_ONLY",
+    "VENUE_NOT_OPEN",
+    "INSTRUMENT_NOT_ACTIVE",
     "COOLDOWN",
     "MAX_OPEN_PER_INSTRUMENT",
     "MAX_ORDERS_PER_S",
     "MAX_DAILY_LOSS",
     "MAX_DRAWDOWN",
     "MAX_NOTIONAL_PER_ORDER",
+    "MAX_QUANTITY",
     "MAX_POSITION",
     "MAX_EXPOSURE",
     "BALANCE_BUY_LEG",
@@ -86,10 +89,14 @@ def headroom(state: LedgerState, limits: RiskSettings, pair: Pair) -> Headroom:
 
 def _blocks(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) -> dict[str, np.ndarray]:
     """Where a limit forbids any quantity at all, by reason."""
-    i, ts = pair.instrument, pair.ts_ns
+    i, ts, u = pair.instrument, pair.ts_ns, state.universe
     blocks: dict[str, np.ndarray] = {}
     if trading == HALTED:
         blocks["TRADING_HALTED"] = np.ones(len(ts), np.bool_)
+    if not u.all_open:
+        blocks["VENUE_NOT_OPEN"] = ~(u.open[pair.buy_venue] & u.open[pair.sell_venue])
+    if not u.all_active:
+        blocks["INSTRUMENT_NOT_ACTIVE"] = ~(u.active[i, pair.buy_venue] & u.active[i, pair.sell_venue])
     if limits.cooldown_ms > 0:
         blocks["COOLDOWN"] = ts - state.last_decision_ns[i] < limits.cooldown_ms * 1e6
     if math.isfinite(limits.max_open_per_instrument):
@@ -121,6 +128,9 @@ def _caps(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) ->
     if math.isfinite(limits.max_notional_per_order):
         dearer = np.maximum(pair.buy_ask, pair.sell_bid)
         caps["MAX_NOTIONAL_PER_ORDER"] = limits.max_notional_per_order / dearer
+    if not state.universe.unbounded:
+        most = state.universe.max_quantity
+        caps["MAX_QUANTITY"] = np.minimum(most[i, buy], most[i, sell])
     if math.isfinite(limits.max_position):
         caps["MAX_POSITION"] = np.minimum(limits.max_position - bought, limits.max_position + sold)
     if math.isfinite(limits.max_exposure):

@@ -1,15 +1,17 @@
-"""Reference data: which venues and instruments exist, their fees, lots and minimums.
+"""Reference data: which venues and instruments exist, their fees, lots, bounds, and whether they trade.
 
 Feeds state it by name (`ReferenceData`); a `Universe` gives each name an id and keeps the figures as arrays
 indexed by those ids. Ids are positions in append-only lists: once given, an id never changes its meaning.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,8 @@ class Listing:
     """One instrument on one venue. Sizes are in base currency, notionals in quote currency, fees in bps.
 
     `taker_bps` and `maker_bps` are None where the venue does not state a fee for this market: the venue's
-    fee schedule is asked next, and if that is silent too the fee is unknown, never zero.
+    fee schedule is asked next, and if that is silent too the fee is unknown, never zero. `max_quantity` bounds
+    one order; one that is not `active` is not traded.
     """
 
     venue: str
@@ -29,6 +32,7 @@ class Listing:
     maker_bps: float | None = None
     taker_bps: float | None = None
     active: bool = True
+    max_quantity: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,14 @@ class FeeSchedule:
 
 
 @dataclass(frozen=True, slots=True)
+class VenueState:
+    """Whether a venue may be traded on: only where `state` is OPEN. One of which nothing is said is open."""
+
+    venue: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReferenceData:
     """What a feed or a file knows of the market. Later statements of the same listing replace earlier ones.
 
@@ -59,6 +71,7 @@ class ReferenceData:
     symbols: tuple[str, ...] = ()
     listings: tuple[Listing, ...] = ()
     schedules: tuple[FeeSchedule, ...] = ()
+    venue_states: tuple[VenueState, ...] = ()
 
 
 def split_symbol(symbol: str) -> tuple[str, str]:
@@ -74,7 +87,8 @@ class Universe:
     """Ids and figures of everything known. Arrays have shape (instruments, venues), float64.
 
     `listed` is False where the venue does not list the instrument. `base` and `quote` hold each instrument's asset
-    ids, `base_ids` and `quote_ids` the same as arrays.
+    ids, `base_ids` and `quote_ids` the same as arrays. `open`, of shape (venues,), says which venues may be traded on.
+    `all_open`, `all_active` and `unbounded` spare who judges a look at tables that forbid nothing.
     """
 
     venues: list[str] = field(default_factory=list)
@@ -87,6 +101,7 @@ class Universe:
     asset_ids: dict[str, int] = field(default_factory=dict)
     listings: dict[tuple[str, str], Listing] = field(default_factory=dict)
     schedules: dict[str, FeeSchedule] = field(default_factory=dict)
+    venue_states: dict[str, VenueState] = field(default_factory=dict)
     base_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     quote_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     listed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
@@ -95,6 +110,12 @@ class Universe:
     min_notional: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     least_quantity: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     """The greater of lot size and minimum quantity."""
+    max_quantity: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    active: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
+    open: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    all_open: bool = True
+    all_active: bool = True
+    unbounded: bool = True
 
     def merge(self, data: ReferenceData) -> None:
         """Take `data` in: new names get new ids, known listings and schedules get new figures."""
@@ -109,6 +130,9 @@ class Universe:
         for schedule in data.schedules:
             self.add_venue(schedule.venue)
             self.schedules[schedule.venue] = schedule
+        for state in data.venue_states:
+            self.add_venue(state.venue)
+            self.venue_states[state.venue] = state
         self._tabulate()
 
     def add_venue(self, venue: str) -> int:
@@ -135,6 +159,7 @@ class Universe:
             tuple(self.symbols),
             tuple(self.listings.values()),
             tuple(self.schedules.values()),
+            tuple(self.venue_states.values()),
         )
 
     def _add_asset(self, asset: str) -> int:
@@ -151,14 +176,21 @@ class Universe:
             np.zeros(shape),
             np.zeros(shape),
         )
+        self.max_quantity, self.active = np.full(shape, np.inf), np.ones(shape, np.bool_)
         for (venue, symbol), listing in self.listings.items():
             at = self.symbol_ids[symbol], self.venue_ids[venue]
             self.listed[at] = True
+            self.active[at] = listing.active
+            self.max_quantity[at] = listing.max_quantity
             self.lot_size[at] = listing.lot_size
             self.min_quantity[at] = listing.min_quantity
             self.min_notional[at] = listing.min_notional
         self.base_ids, self.quote_ids = np.array(self.base, np.int64), np.array(self.quote, np.int64)
         self.least_quantity = np.maximum(self.lot_size, self.min_quantity)
+        closed = {state.venue for state in self.venue_states.values() if state.state != OPEN}
+        self.open = np.array([venue not in closed for venue in self.venues], np.bool_)
+        self.all_open, self.all_active = not closed, bool(self.active.all())
+        self.unbounded = bool((self.max_quantity == np.inf).all())
 
 
 def taker_table(universe: Universe, overrides: dict[str, float], volume_30d: dict[str, float]) -> Floats:

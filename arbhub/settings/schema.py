@@ -57,6 +57,9 @@ class ListingSettings(Section):
     min_notional: Amount = 0.0
     maker_bps: Fee | None = None
     taker_bps: Fee | None = None
+    active: bool = True
+    max_quantity: Limit = float("inf")
+    """Of one order, in base currency."""
 
 
 class TierSettings(Section):

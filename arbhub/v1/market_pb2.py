@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61rbhub/v1/market.proto\x12\tarbhub.v1\"\x81\x01\n\rReferenceData\x12\x0e\n\x06venues\x18\x01 \x03(\t\x12\x0f\n\x07symbols\x18\x02 \x03(\t\x12$\n\x08listings\x18\x03 \x03(\x0b\x32\x12.arbhub.v1.Listing\x12)\n\tschedules\x18\x04 \x03(\x0b\x32\x16.arbhub.v1.FeeSchedule\"\xd9\x01\n\x07Listing\x12\r\n\x05venue\x18\x01 \x01(\r\x12\x12\n\ninstrument\x18\x02 \x01(\r\x12\x11\n\ttick_size\x18\x03 \x01(\x01\x12\x10\n\x08lot_size\x18\x04 \x01(\x01\x12\x14\n\x0cmin_quantity\x18\x05 \x01(\x01\x12\x14\n\x0cmin_notional\x18\x06 \x01(\x01\x12\x16\n\tmaker_bps\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\ttaker_bps\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06\x61\x63tive\x18\t \x01(\x08\x42\x0c\n\n_maker_bpsB\x0c\n\n_taker_bps\"?\n\x0b\x46\x65\x65Schedule\x12\r\n\x05venue\x18\x01 \x01(\r\x12!\n\x05tiers\x18\x02 \x03(\x0b\x32\x12.arbhub.v1.FeeTier\"C\n\x07\x46\x65\x65Tier\x12\x12\n\nmin_volume\x18\x01 \x01(\x01\x12\x11\n\tmaker_bps\x18\x02 \x01(\x01\x12\x11\n\ttaker_bps\x18\x03 \x01(\x01\"\xc6\x01\n\x0bTickColumns\x12\r\n\x05ts_ns\x18\x01 \x03(\x10\x12\x12\n\ninstrument\x18\x02 \x03(\x07\x12\r\n\x05venue\x18\x03 \x03(\x07\x12\x12\n\nbid_levels\x18\x04 \x03(\x07\x12\x11\n\tbid_price\x18\x05 \x03(\x01\x12\x10\n\x08\x62id_size\x18\x06 \x03(\x01\x12\x12\n\nask_levels\x18\x07 \x03(\x07\x12\x11\n\task_price\x18\x08 \x03(\x01\x12\x10\n\x08\x61sk_size\x18\t \x03(\x01\x12\x13\n\x0bts_event_ns\x18\n \x03(\x10\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61rbhub/v1/market.proto\x12\tarbhub.v1\"\xae\x01\n\rReferenceData\x12\x0e\n\x06venues\x18\x01 \x03(\t\x12\x0f\n\x07symbols\x18\x02 \x03(\t\x12$\n\x08listings\x18\x03 \x03(\x0b\x32\x12.arbhub.v1.Listing\x12)\n\tschedules\x18\x04 \x03(\x0b\x32\x16.arbhub.v1.FeeSchedule\x12+\n\x0cvenue_states\x18\x05 \x03(\x0b\x32\x15.arbhub.v1.VenueState\"\x85\x02\n\x07Listing\x12\r\n\x05venue\x18\x01 \x01(\r\x12\x12\n\ninstrument\x18\x02 \x01(\r\x12\x11\n\ttick_size\x18\x03 \x01(\x01\x12\x10\n\x08lot_size\x18\x04 \x01(\x01\x12\x14\n\x0cmin_quantity\x18\x05 \x01(\x01\x12\x14\n\x0cmin_notional\x18\x06 \x01(\x01\x12\x16\n\tmaker_bps\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\ttaker_bps\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06\x61\x63tive\x18\t \x01(\x08\x12\x19\n\x0cmax_quantity\x18\n \x01(\x01H\x02\x88\x01\x01\x42\x0c\n\n_maker_bpsB\x0c\n\n_taker_bpsB\x0f\n\r_max_quantity\"?\n\x0b\x46\x65\x65Schedule\x12\r\n\x05venue\x18\x01 \x01(\r\x12!\n\x05tiers\x18\x02 \x03(\x0b\x32\x12.arbhub.v1.FeeTier\"C\n\x07\x46\x65\x65Tier\x12\x12\n\nmin_volume\x18\x01 \x01(\x01\x12\x11\n\tmaker_bps\x18\x02 \x01(\x01\x12\x11\n\ttaker_bps\x18\x03 \x01(\x01\"*\n\nVenueState\x12\r\n\x05venue\x18\x01 \x01(\r\x12\r\n\x05state\x18\x02 \x01(\t\"\xc6\x01\n\x0bTickColumns\x12\r\n\x05ts_ns\x18\x01 \x03(\x10\x12\x12\n\ninstrument\x18\x02 \x03(\x07\x12\r\n\x05venue\x18\x03 \x03(\x07\x12\x12\n\nbid_levels\x18\x04 \x03(\x07\x12\x11\n\tbid_price\x18\x05 \x03(\x01\x12\x10\n\x08\x62id_size\x18\x06 \x03(\x01\x12\x12\n\nask_levels\x18\x07 \x03(\x07\x12\x11\n\task_price\x18\x08 \x03(\x01\x12\x10\n\x08\x61sk_size\x18\t \x03(\x01\x12\x13\n\x0bts_event_ns\x18\n \x03(\x10\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,13 +32,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'arbhub.v1.market_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REFERENCEDATA']._serialized_start=38
-  _globals['_REFERENCEDATA']._serialized_end=167
-  _globals['_LISTING']._serialized_start=170
-  _globals['_LISTING']._serialized_end=387
-  _globals['_FEESCHEDULE']._serialized_start=389
-  _globals['_FEESCHEDULE']._serialized_end=452
-  _globals['_FEETIER']._serialized_start=454
-  _globals['_FEETIER']._serialized_end=521
-  _globals['_TICKCOLUMNS']._serialized_start=524
-  _globals['_TICKCOLUMNS']._serialized_end=722
+  _globals['_REFERENCEDATA']._serialized_end=212
+  _globals['_LISTING']._serialized_start=215
+  _globals['_LISTING']._serialized_end=476
+  _globals['_FEESCHEDULE']._serialized_start=478
+  _globals['_FEESCHEDULE']._serialized_end=541
+  _globals['_FEETIER']._serialized_start=543
+  _globals['_FEETIER']._serialized_end=610
+  _globals['_VENUESTATE']._serialized_start=612
+  _globals['_VENUESTATE']._serialized_end=654
+  _globals['_TICKCOLUMNS']._serialized_start=657
+  _globals['_TICKCOLUMNS']._serialized_end=855
 # @@protoc_insertion_point(module_scope)

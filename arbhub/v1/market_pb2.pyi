@@ -32,6 +32,7 @@ class ReferenceData(_message.Message):
     SYMBOLS_FIELD_NUMBER: _builtins.int
     LISTINGS_FIELD_NUMBER: _builtins.int
     SCHEDULES_FIELD_NUMBER: _builtins.int
+    VENUE_STATES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def venues(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -40,6 +41,8 @@ class ReferenceData(_message.Message):
     def listings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Listing]: ...
     @_builtins.property
     def schedules(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeeSchedule]: ...
+    @_builtins.property
+    def venue_states(self) -> _containers.RepeatedCompositeFieldContainer[Global___VenueState]: ...
     def __init__(
         self,
         *,
@@ -47,10 +50,11 @@ class ReferenceData(_message.Message):
         symbols: _abc.Iterable[_builtins.str] | None = ...,
         listings: _abc.Iterable[Global___Listing] | None = ...,
         schedules: _abc.Iterable[Global___FeeSchedule] | None = ...,
+        venue_states: _abc.Iterable[Global___VenueState] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["listings", b"listings", "schedules", b"schedules", "symbols", b"symbols", "venues", b"venues"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listings", b"listings", "schedules", b"schedules", "symbols", b"symbols", "venue_states", b"venue_states", "venues", b"venues"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -71,6 +75,7 @@ class Listing(_message.Message):
     MAKER_BPS_FIELD_NUMBER: _builtins.int
     TAKER_BPS_FIELD_NUMBER: _builtins.int
     ACTIVE_FIELD_NUMBER: _builtins.int
+    MAX_QUANTITY_FIELD_NUMBER: _builtins.int
     venue: _builtins.int
     instrument: _builtins.int
     tick_size: _builtins.float
@@ -81,6 +86,8 @@ class Listing(_message.Message):
     """absent: the venue states none for this market"""
     taker_bps: _builtins.float
     active: _builtins.bool
+    max_quantity: _builtins.float
+    """of one order; absent: no bound"""
     def __init__(
         self,
         *,
@@ -93,17 +100,22 @@ class Listing(_message.Message):
         maker_bps: _builtins.float | None = ...,
         taker_bps: _builtins.float | None = ...,
         active: _builtins.bool = ...,
+        max_quantity: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_maker_bps", b"_maker_bps", "_taker_bps", b"_taker_bps", "maker_bps", b"maker_bps", "taker_bps", b"taker_bps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_maker_bps", b"_maker_bps", "_max_quantity", b"_max_quantity", "_taker_bps", b"_taker_bps", "maker_bps", b"maker_bps", "max_quantity", b"max_quantity", "taker_bps", b"taker_bps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maker_bps", b"_maker_bps", "_taker_bps", b"_taker_bps", "active", b"active", "instrument", b"instrument", "lot_size", b"lot_size", "maker_bps", b"maker_bps", "min_notional", b"min_notional", "min_quantity", b"min_quantity", "taker_bps", b"taker_bps", "tick_size", b"tick_size", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maker_bps", b"_maker_bps", "_max_quantity", b"_max_quantity", "_taker_bps", b"_taker_bps", "active", b"active", "instrument", b"instrument", "lot_size", b"lot_size", "maker_bps", b"maker_bps", "max_quantity", b"max_quantity", "min_notional", b"min_notional", "min_quantity", b"min_quantity", "taker_bps", b"taker_bps", "tick_size", b"tick_size", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__maker_bps: _TypeAlias = _typing.Literal["maker_bps"]  # noqa: Y015
     _WhichOneofArgType__maker_bps: _TypeAlias = _typing.Literal["_maker_bps", b"_maker_bps"]  # noqa: Y015
+    _WhichOneofReturnType__max_quantity: _TypeAlias = _typing.Literal["max_quantity"]  # noqa: Y015
+    _WhichOneofArgType__max_quantity: _TypeAlias = _typing.Literal["_max_quantity", b"_max_quantity"]  # noqa: Y015
     _WhichOneofReturnType__taker_bps: _TypeAlias = _typing.Literal["taker_bps"]  # noqa: Y015
     _WhichOneofArgType__taker_bps: _TypeAlias = _typing.Literal["_taker_bps", b"_taker_bps"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__maker_bps) -> _WhichOneofReturnType__maker_bps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_quantity) -> _WhichOneofReturnType__max_quantity | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__taker_bps) -> _WhichOneofReturnType__taker_bps | None: ...
 
@@ -157,6 +169,31 @@ class FeeTier(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FeeTier: _TypeAlias = FeeTier  # noqa: Y015
+
+@_typing.final
+class VenueState(_message.Message):
+    """Whether a venue may be traded on; one of which nothing is said is open."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VENUE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    venue: _builtins.int
+    state: _builtins.str
+    """"open"; whatever else it says, it is not"""
+    def __init__(
+        self,
+        *,
+        venue: _builtins.int = ...,
+        state: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VenueState: _TypeAlias = VenueState  # noqa: Y015
 
 @_typing.final
 class TickColumns(_message.Message):

@@ -7,7 +7,7 @@ import pytest
 from opportunity_rows import MS, T0, opportunities, reasons, universe
 
 from arbhub.engine import EngineConfiguration
-from arbhub.reference import Listing, ReferenceData
+from arbhub.reference import Listing, ReferenceData, Universe, VenueState
 from arbhub.settings.engines import EnginesSettings, FeeSettings
 from arbhub.settings.risk import RiskSettings
 from arbhub.state import (
@@ -200,3 +200,31 @@ def test_another_universe_makes_the_state_unknown() -> None:
     engine = told(state())
     engine.reference(universe(*LISTED))
     assert reasons(engine, engine.judge(opportunities())) == ["STATE_UNKNOWN"]
+
+
+def told_of_a_market() -> tuple[Risk, Universe]:
+    """An engine that knows the ledger's state, and its universe, which grows in place."""
+    engine, market = told(), universe(*LISTED)
+    engine.reference(market)
+    engine.snapshot(Snapshot(1, True, state()))
+    return engine, market
+
+
+def test_reference_data_close_a_venue_and_open_it_again() -> None:
+    """A leg on a venue that is not open is rejected once the engine is told, whatever its state is called."""
+    engine, market = told_of_a_market()
+    for said, reason in (("halted", "VENUE_NOT_OPEN"), ("open", None), ("OPEN", "VENUE_NOT_OPEN"), ("open", None)):
+        market.merge(ReferenceData(venue_states=(VenueState("B", said),)))
+        engine.reference(market)
+        assert reasons(engine, engine.judge(opportunities())) == [reason]
+
+
+def test_reference_data_bound_an_instrument() -> None:
+    """The tighter leg's bound caps the quantity; a leg that is not active is rejected."""
+    engine, market = told_of_a_market()
+    market.merge(ReferenceData(listings=(Listing("A", BTC, max_quantity=0.5), Listing("B", BTC, max_quantity=0.25))))
+    engine.reference(market)
+    assert engine.judge(opportunities()).quantity.tolist() == [0.25]
+    market.merge(ReferenceData(listings=(Listing("A", BTC, active=False),)))
+    engine.reference(market)
+    assert reasons(engine, engine.judge(opportunities())) == ["INSTRUMENT_NOT_ACTIVE"]

@@ -6,7 +6,7 @@ import pytest
 from executor_probes import MS, SYMBOL, A, B, Decision, FedDesk, Tick, market
 
 from arbhub.limits import REASONS
-from arbhub.reference import taker_table
+from arbhub.reference import ReferenceData, VenueState, taker_table
 from arbhub.settings.risk import RiskSettings
 from arbhub.state import ACTIVE, DENIED, HALTED, LedgerValues, Pnl, Snapshot
 from executor.gate import DENY_REASONS, Admission, Denial, Gate, Settlement
@@ -40,10 +40,12 @@ def gate(
     mode: str = "paper",
     listing: dict[str, Any] | None = None,
     taker_bps: float | None = 10.0,
+    venue_states: tuple[VenueState, ...] = (),
     **limits: Any,
 ) -> Gate:
     """A gate of epoch 1."""
     universe = market(taker_bps, **(listing or {}))
+    universe.merge(ReferenceData(venue_states=venue_states))
     made = Gate(mode, RiskSettings(**limits))
     active = LedgerValues(trading_state=ACTIVE).merged(values or LedgerValues())
     made.open(universe, taker_table(universe, {}, {}), Snapshot(1, unlimited, active), [])
@@ -74,12 +76,15 @@ LONG = LedgerValues(positions={("A", SYMBOL): (1.5, 100.0)})
         ("TRADING_HALTED", {"trading_state": "halted"}, {}, 5000),
         ("TRADING_HALTED", {"values": LedgerValues(trading_state=HALTED)}, {}, 5000),
         ("REDUCING_ONLY", {"trading_state": "reducing"}, {}, 5000),
+        ("VENUE_NOT_OPEN", {"venue_states": (VenueState("B", "maintenance"),)}, {}, 5000),
+        ("INSTRUMENT_NOT_ACTIVE", {"listing": {"active": False}}, {}, 5000),
         ("COOLDOWN", {"values": BUSY, "cooldown_ms": 100.1}, {}, 5000),
         ("MAX_OPEN_PER_INSTRUMENT", {"values": BUSY, "max_open_per_instrument": 2.0}, {}, 5000),
         ("MAX_ORDERS_PER_S", {"values": BUSY, "max_orders_per_s": 3.0}, {}, 5000),
         ("MAX_DAILY_LOSS", {"values": LOSS, "max_daily_loss": 5.0}, {}, 5000),
         ("MAX_DRAWDOWN", {"values": LOSS, "max_drawdown": 7.0}, {}, 5000),
         ("MAX_NOTIONAL_PER_ORDER", {"max_notional_per_order": 102.9}, {}, 5000),
+        ("MAX_QUANTITY", {"listing": {"max_quantity": 0.99}}, {}, 5000),
         ("MAX_POSITION", {"values": LONG, "max_position": 2.49}, {}, 5000),
         ("MAX_POSITION", {"max_position": 0.99}, {}, 5000),
         ("MAX_EXPOSURE", {"max_exposure": 202.0}, {}, 5000),
@@ -114,7 +119,9 @@ def test_every_reason_to_deny(reason: str, with_gate: dict[str, Any], decision: 
         {"values": BUSY, "max_orders_per_s": 4.0},
         {"values": LOSS, "max_daily_loss": 5.01},
         {"values": LOSS, "max_drawdown": 7.01},
+        {"venue_states": (VenueState("A", "open"), VenueState("C", "halted"))},
         {"max_notional_per_order": 103.0},
+        {"listing": {"max_quantity": 1.0}},
         {"values": LONG, "max_position": 2.5},
         {"max_exposure": 203.0},
         {"unlimited": False, "values": LedgerValues(balances={("A", "USD"): 101.101, ("B", "BTC"): 1.0})},

@@ -213,6 +213,10 @@ def _schedule(reference: Any) -> None:
     reference.schedules.add(venue=9)
 
 
+def _venue_state(reference: Any) -> None:
+    reference.venue_states.add(venue=9, state="open")
+
+
 def _flood(reference: Any) -> None:
     reference.venues.extend(f"V{n}" for n in range(2000))
 
@@ -220,8 +224,9 @@ def _flood(reference: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_listing, "a listing or schedule names an id that has no name"),
-        (_schedule, "a listing or schedule names an id that has no name"),
+        (_listing, "a listing, schedule or state names an id that has no name"),
+        (_schedule, "a listing, schedule or state names an id that has no name"),
+        (_venue_state, "a listing, schedule or state names an id that has no name"),
         (_symbol, "symbol 'BTCUSD' is not of the form"),
         (_renumbered, "venues are not the earlier ones with new ones after them"),
         (_twice, "venues are not the earlier ones with new ones after them"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbhub.limits import REASONS, Pair, headroom
-from arbhub.reference import Listing, ReferenceData, Universe
+from arbhub.reference import OPEN, Listing, ReferenceData, Universe, VenueState
 from arbhub.settings.risk import RiskSettings
 from arbhub.state import DAY_NS, TRADING_STATES, LedgerState, LedgerValues, Pnl, Snapshot
 
@@ -41,11 +41,21 @@ LIMITS = st.builds(
 
 
 @st.composite
+def universes(draw: st.DrawFn) -> Universe:
+    """Three venues and three instruments, most of them open, active and unbounded."""
+    active, most = st.sampled_from([True, True, True, False]), some([0.0, 0.25, 2.0])
+    listings = [Listing(v, s, active=draw(active), max_quantity=draw(most)) for v in VENUES for s in SYMBOLS]
+    said = st.sampled_from([None, None, OPEN, "halted", ""])
+    venues = tuple(VenueState(venue, state) for venue in VENUES if (state := draw(said)) is not None)
+    universe = Universe()
+    universe.merge(ReferenceData(VENUES, SYMBOLS, tuple(listings), venue_states=venues))
+    return universe
+
+
+@st.composite
 def states(draw: st.DrawFn) -> LedgerState:
     """Positions, balances, results, activity and reservations of three venues and three instruments."""
-    universe = Universe()
-    listings = tuple(Listing(venue, symbol) for venue in VENUES for symbol in SYMBOLS)
-    universe.merge(ReferenceData(VENUES, SYMBOLS, listings))
+    universe = draw(universes())
     unlimited = draw(st.booleans())
     keys = [(venue, symbol) for venue in VENUES for symbol in SYMBOLS]
     free = {} if unlimited else {(v, a): draw(AMOUNTS) * 100 for v in VENUES for a in universe.assets}
@@ -142,6 +152,13 @@ def plain_caps(state: LedgerState, limits: RiskSettings, pair: Pair, row: int) -
         caps["TRADING_HALTED"] = 0
     if trading == 2:
         caps["REDUCING_ONLY"] = min(-bought, sold)
+    legs = [VENUES[buy], VENUES[sell]]
+    if any(venue in state.universe.venue_states and state.universe.venue_states[venue].state != OPEN for venue in legs):
+        caps["VENUE_NOT_OPEN"] = 0
+    listings = [state.universe.listings[venue, SYMBOLS[i]] for venue in legs]
+    if not all(listing.active for listing in listings):
+        caps["INSTRUMENT_NOT_ACTIVE"] = 0
+    caps["MAX_QUANTITY"] = min(listing.max_quantity for listing in listings)
     if NOW - state.last_decision_ns[i] < limits.cooldown_ms * 1e6:
         caps["COOLDOWN"] = 0
     if state.open[i] >= limits.max_open_per_instrument:

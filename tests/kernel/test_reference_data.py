@@ -12,6 +12,7 @@ from arbhub.reference import (
     Listing,
     ReferenceData,
     Universe,
+    VenueState,
     split_symbol,
     taker_table,
     tier_fee,
@@ -21,7 +22,11 @@ from arbhub.v1.market_pb2 import ReferenceData as ReferenceMessage
 
 VENUES, SYMBOLS = st.sampled_from(("B", "A", "EX10", "EX2")), st.sampled_from(("BTC/BRL", "ETH/BRL", "BTC/USD"))
 AMOUNTS, FEES = st.sampled_from((0.0, 0.5, 3.0)), st.sampled_from((None, -1.0, 0.0, 12.5))
-LISTINGS = st.builds(Listing, VENUES, SYMBOLS, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS, FEES, FEES, active=st.booleans())
+MOST = st.sampled_from((float("inf"), 0.0, 2.5))
+LISTINGS = st.builds(
+    Listing, VENUES, SYMBOLS, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS, FEES, FEES, active=st.booleans(), max_quantity=MOST
+)
+STATES = st.builds(VenueState, VENUES, st.sampled_from(("open", "halted", "")))
 TIERS = st.lists(st.builds(FeeTier, AMOUNTS, AMOUNTS, AMOUNTS), max_size=3).map(tuple)
 DATA = st.builds(
     ReferenceData,
@@ -29,6 +34,7 @@ DATA = st.builds(
     st.lists(SYMBOLS, max_size=2).map(tuple),
     st.lists(LISTINGS, max_size=4).map(tuple),
     st.lists(st.builds(FeeSchedule, VENUES, TIERS), max_size=2).map(tuple),
+    st.lists(STATES, max_size=2).map(tuple),
 )
 
 
@@ -56,6 +62,7 @@ def test_ids_never_change(stages: list[ReferenceData]) -> None:
         known = listings.get((venue, symbol))
         listing = known or Listing(venue, symbol)
         assert u.listed[i, v] == (known is not None)
+        assert (u.active[i, v], u.max_quantity[i, v]) == (listing.active, listing.max_quantity)
         figures = u.lot_size[i, v], u.min_quantity[i, v], u.min_notional[i, v]
         assert figures == (listing.lot_size, listing.min_quantity, listing.min_notional)
 
@@ -67,7 +74,18 @@ def test_another_universe_derives_the_same_ids(stages: list[ReferenceData]) -> N
     told = ReferenceMessage.FromString(encode_reference(u).SerializeToString())
     for other in (universe(u.data()), universe(decode_reference(told))):
         assert (other.venue_ids, other.symbol_ids, other.asset_ids) == (u.venue_ids, u.symbol_ids, u.asset_ids)
-        assert (other.listings, other.schedules) == (u.listings, u.schedules)
+        assert (other.listings, other.schedules, other.venue_states) == (u.listings, u.schedules, u.venue_states)
+
+
+@given(st.lists(DATA, max_size=3))
+def test_what_forbids_nothing_is_known_to(stages: list[ReferenceData]) -> None:
+    """A venue is open unless its latest state says otherwise; the three flags say whether a table has to be read."""
+    u = universe(*stages)
+    latest = {state.venue: state.state for data in stages for state in data.venue_states}
+    assert u.open.tolist() == [latest.get(venue, "open") == "open" for venue in u.venues]
+    assert u.all_open == u.open.all()
+    assert u.all_active == u.active.all()
+    assert u.unbounded == np.isinf(u.max_quantity).all()
 
 
 @pytest.mark.parametrize("symbol", ["", "BTC", "BTC/", "/BRL", "BTC/BRL/X", "BTC-BRL"])
@@ -82,7 +100,7 @@ def test_what_is_no_symbol(symbol: str) -> None:
 @pytest.mark.parametrize(("venue", "instrument"), [(1, 0), (0, 1), (2**32 - 1, 0)])
 def test_listings_of_ids_without_a_name(venue: int, instrument: int) -> None:
     """Ids are positions in the message's own lists."""
-    listing = ListingMessage(venue=venue, instrument=instrument)
+    listing = ListingMessage(venue=venue, instrument=instrument, active=True)
     with pytest.raises(BadReferenceError, match="names an id that has no name"):
         decode_reference(ReferenceMessage(venues=["A"], symbols=["A/B"], listings=[listing]))
 

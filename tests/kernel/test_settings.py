@@ -144,7 +144,7 @@ BAD = [
     ("hub.dedline_ms=5", "hub.dedline_ms: unknown key; did you mean deadline_ms? allowed here: deadline_ms, "),
     ("hubb.depth=5", "hubb: unknown key; did you mean hub? allowed here: engines, executor, feed, hub, "),
     ("engines.spred.place=x:1", "engines.spred: unknown key; did you mean spread? allowed here: fee, liq"),
-    ("reference.listings.EX1.A-B.lott=1", "EX1.A-B.lott: unknown key; allowed here: lot_size, maker_bps, "),
+    ("reference.listings.EX1.A-B.lott=1", "EX1.A-B.lott: unknown key; allowed here: active, lot_size, maker_bps, "),
     ("reference.tiers.EX1=[{maker_bps=1.0,taker_bps=1.0,volume=3}]", "EX1.0.volume: unknown key; did you "),
     ("feed.record={directory='x',max_byte=1}", "feed.record.max_byte: unknown key; did you mean max_bytes?"),
     # wrong types and values
