@@ -5,7 +5,7 @@ stream is opened anew the hub is first told all reference data and then given ev
 hub has the whole market at once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -27,10 +27,18 @@ log = structlog.get_logger()
 
 
 class Publisher:
-    """The hub as a feed sees it. `shed` counts the ticks that newer ones made room for."""
+    """The hub as a feed sees it. `shed` counts the ticks that newer ones made room for; `noted` is told reference data
+    too.
+    """
 
-    def __init__(self, address: str, max_feed_delay_ms: float, options: LinkOptions) -> None:
-        self.shed = 0
+    def __init__(
+        self,
+        address: str,
+        max_feed_delay_ms: float,
+        options: LinkOptions,
+        noted: Callable[[ReferenceData], None] = lambda _: None,
+    ) -> None:
+        self.shed, self._noted = 0, noted
         self._universe = Universe()
         self._books: dict[tuple[str, str], BookUpdate] = {}
         self._max_delay_ns = max_feed_delay_ms * 1e6
@@ -40,6 +48,7 @@ class Publisher:
         """State reference data, now and at each connection."""
         self._universe.merge(data)
         self._state_reference()
+        self._noted(data)
 
     def publish(self, update: BookUpdate) -> None:
         """Send a book; one whose venue is too far behind its own clock goes out empty."""

@@ -1,4 +1,6 @@
-"""The feed as a service: its source, the publisher to the hub, and a port for health and reflection."""
+"""The feed as a service: its source, the publisher to the hub, who writes its markets into the second level, and a
+port for health and reflection.
+"""
 
 import asyncio
 
@@ -6,10 +8,12 @@ import structlog
 
 from arbhub.link import LinkOptions, batch_rows
 from arbhub.service import OnReady, ServiceError, serving
+from arbhub.settings.redis import RedisSettings
 from arbhub.settings.schema import Settings
 from feeds import source
 from feeds.capture import CaptureError
 from feeds.publisher import Publisher
+from feeds.registrar import registered
 
 log = structlog.get_logger()
 
@@ -17,12 +21,16 @@ log = structlog.get_logger()
 async def run(settings: Settings, shutdown: asyncio.Event, on_ready: OnReady | None = None) -> None:
     """Feed the hub until `shutdown`; ValueError and OSError say in a sentence what cannot be used.
 
-    A replay that has ended leaves the feed serving: its last books stand until they are too old.
+    A replay that has ended leaves the feed serving: its last books stand until they are too old. It writes nothing into
+    the second level, as a recording knows no more of markets than their names.
     """
     hub = settings.hub
     options = LinkOptions(hub.window, batch_rows(hub.max_batch_ticks, hub.depth), hub.max_queue_ticks)
-    publisher = Publisher(hub.listen, settings.feed.max_feed_delay_ms, options)
-    async with serving(settings.feed.listen, lambda _: None, [], on_ready) as port:
+    async with (
+        registered(settings.redis if settings.feed.source == "ccxt" else RedisSettings()) as noted,
+        serving(settings.feed.listen, lambda _: None, [], on_ready) as port,
+    ):
+        publisher = Publisher(hub.listen, settings.feed.max_feed_delay_ms, options, noted)
         log.info("serving", service="feed", port=port, source=settings.feed.source)
         tasks = [
             asyncio.create_task(publisher.link.run()),

@@ -15,6 +15,7 @@ from collections.abc import Hashable, Iterable, Mapping
 import numpy as np
 import structlog
 
+from arbhub.catalogue import Correction
 from arbhub.columns import Ints, Ticks
 from arbhub.engine import Engine, EngineConfiguration
 from arbhub.link import LinkOptions, batch_rows
@@ -25,6 +26,7 @@ from arbhub.state import Report, Snapshot
 from hub.book import Books
 from hub.policy import Ballot, Terms
 from hub.reasons import ReasonTable
+from hub.reference_store import ReferenceStore
 from hub.references import References
 from hub.remote import RemoteHost, seated
 from hub.replies import Decided, Joined, Reply
@@ -71,6 +73,7 @@ class Hub:
             seat.reason_codes = self.reasons.engine(())
             if isinstance(seat, LocalSeat):
                 seat.introduce()
+        self.reference_store: ReferenceStore | None = None
         self._reference_changed()
 
     async def run(self) -> None:
@@ -83,9 +86,9 @@ class Hub:
 
     # Ticks and reference data in.
 
-    def merge(self, data: ReferenceData, source: Hashable = None) -> None:
+    def merge(self, data: ReferenceData, source: Hashable = None, corrections: Iterable[Correction] = ()) -> None:
         """Take reference data in and pass on what is new; BadReferenceError where it is more than fits."""
-        if self.references.merge(data, source):
+        if self.references.merge(data, source, corrections):
             self._reference_changed()
 
     def _reference_changed(self) -> None:

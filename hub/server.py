@@ -20,6 +20,7 @@ from arbhub.service import OnReady, OpenStreams, serving, settle_memory
 from arbhub.settings.schema import Settings
 from arbhub.v1 import hub_pb2
 from hub.hub import Hub
+from hub.reference_store import second_level
 from hub.replies import Decided
 from hub.session import RefusedError, Session, leg
 from hub.status import status
@@ -208,7 +209,10 @@ async def run(
     servicer = HubServicer(hub, shutdown)
     links = asyncio.create_task(hub.run())
     try:
-        async with serving(settings.hub.listen, servicer.register, [SERVICE], on_ready, servicer.drain) as port:
+        async with (
+            second_level(settings.redis, hub) as hub.reference_store,
+            serving(settings.hub.listen, servicer.register, [SERVICE], on_ready, servicer.drain) as port,
+        ):
             log.info("serving", service="hub", port=port, config_version=hub.version)
             settle_memory()
             ended = asyncio.create_task(shutdown.wait())

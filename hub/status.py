@@ -10,6 +10,7 @@ from itertools import islice
 from arbhub.state import FillRow, LedgerValues
 from arbhub.v1 import hub_pb2
 from hub.hub import Hub
+from hub.reference_store import ReferenceStore
 from hub.seats import Seat
 from hub.statistics import LastEdge, Quantiles
 
@@ -40,6 +41,21 @@ def status(hub: Hub) -> hub_pb2.Status:
         fills=s.fills,
         last_fills=[_fill(fill) for fill in s.last_fills],
         decision_latency=_latency(Quantiles.of(s.decision_ms)),
+        reference_store=_reference_store(hub.reference_store),
+    )
+
+
+def _reference_store(store: ReferenceStore | None) -> hub_pb2.ReferenceStoreStatus | None:
+    if store is None:
+        return None
+    return hub_pb2.ReferenceStoreStatus(
+        up=store.up,
+        outages=store.outages,
+        loaded_unix_s=store.loaded_at or 0.0,
+        entries=store.entries,
+        refused=store.refused,
+        pushes=store.pushes,
+        detail=store.detail,
     )
 
 

@@ -11,6 +11,7 @@ from arbhub.columns import MAX_LEVELS
 from arbhub.reference import FeeSchedule, FeeTier, Listing, ReferenceData, split_symbol
 from arbhub.settings.engines import EnginesSettings
 from arbhub.settings.feed import FeedSettings
+from arbhub.settings.redis import RedisSettings
 from arbhub.settings.risk import RiskSettings
 from arbhub.settings.sandbox import SandboxSettings
 from arbhub.settings.section import Address, Amount, Count, Limit, Section
@@ -100,6 +101,7 @@ class Settings(Section):
     feed: FeedSettings = FeedSettings()
     sandbox: SandboxSettings = SandboxSettings()
     reference: ReferenceSettings = ReferenceSettings()
+    redis: RedisSettings = RedisSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

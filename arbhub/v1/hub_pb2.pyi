@@ -358,6 +358,7 @@ class Status(_message.Message):
     FILLS_FIELD_NUMBER: _builtins.int
     LAST_FILLS_FIELD_NUMBER: _builtins.int
     DECISION_LATENCY_FIELD_NUMBER: _builtins.int
+    REFERENCE_STORE_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     config_version: _builtins.str
     executor_up: _builtins.bool
@@ -390,6 +391,10 @@ class Status(_message.Message):
     def decision_latency(self) -> Global___LatencyStatus:
         """from the batch's receipt to its decisions"""
 
+    @_builtins.property
+    def reference_store(self) -> Global___ReferenceStoreStatus:
+        """absent where reference data have no second level"""
+
     def __init__(
         self,
         *,
@@ -408,14 +413,57 @@ class Status(_message.Message):
         fills: _builtins.int = ...,
         last_fills: _abc.Iterable[_builtins.str] | None = ...,
         decision_latency: Global___LatencyStatus | None = ...,
+        reference_store: Global___ReferenceStoreStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["decision_latency", b"decision_latency"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision_latency", b"decision_latency", "reference_store", b"reference_store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "books", b"books", "config_version", b"config_version", "decision_latency", b"decision_latency", "denied", b"denied", "edges", b"edges", "engines", b"engines", "epoch", b"epoch", "executor_up", b"executor_up", "fills", b"fills", "last_fills", b"last_fills", "pnl", b"pnl", "positions", b"positions", "rejected", b"rejected", "ticks", b"ticks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "books", b"books", "config_version", b"config_version", "decision_latency", b"decision_latency", "denied", b"denied", "edges", b"edges", "engines", b"engines", "epoch", b"epoch", "executor_up", b"executor_up", "fills", b"fills", "last_fills", b"last_fills", "pnl", b"pnl", "positions", b"positions", "reference_store", b"reference_store", "rejected", b"rejected", "ticks", b"ticks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Status: _TypeAlias = Status  # noqa: Y015
+
+@_typing.final
+class ReferenceStoreStatus(_message.Message):
+    """The second level of reference data. While it is down the last known values count."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UP_FIELD_NUMBER: _builtins.int
+    OUTAGES_FIELD_NUMBER: _builtins.int
+    LOADED_UNIX_S_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    PUSHES_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    up: _builtins.bool
+    outages: _builtins.int
+    loaded_unix_s: _builtins.float
+    """when all of it was read last; 0: never"""
+    entries: _builtins.int
+    refused: _builtins.int
+    """of the entries: those that make no sense"""
+    pushes: _builtins.int
+    detail: _builtins.str
+    """all of this in a sentence"""
+    def __init__(
+        self,
+        *,
+        up: _builtins.bool = ...,
+        outages: _builtins.int = ...,
+        loaded_unix_s: _builtins.float = ...,
+        entries: _builtins.int = ...,
+        refused: _builtins.int = ...,
+        pushes: _builtins.int = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "entries", b"entries", "loaded_unix_s", b"loaded_unix_s", "outages", b"outages", "pushes", b"pushes", "refused", b"refused", "up", b"up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReferenceStoreStatus: _TypeAlias = ReferenceStoreStatus  # noqa: Y015
 
 @_typing.final
 class LatencyStatus(_message.Message):

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import grpc
@@ -20,14 +21,14 @@ PATIENCE_S = 45.0
 
 
 class RunningArbhub:
-    """Sandbox, four engines, executor, hub and feed, each a process."""
+    """Sandbox, four engines, executor, hub and feed, each a process; `more` has sections beside the demo's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: Mapping[str, Any] | None = None) -> None:
         self.folder = folder
         config = folder / "demo.toml"
         content = on_free_ports(folder)
         content["risk"]["cooldown_ms"] = 0.0
-        config.write_text(tomli_w.dumps(content))
+        config.write_text(tomli_w.dumps({**content, **(more or {})}))
         self.settings = load(config, environ={})
         self.services = {s.name: s for s in services(self.settings, ("--config", str(config)), engines=True)}
         self.household = Household(folder)
