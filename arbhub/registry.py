@@ -27,7 +27,9 @@ from arbhub.settings.redis import RedisSettings
 REPLY_S = 1.0  # for a reply, and for a connection
 QUIET_S = 1.0  # without news for this long, a follower asks whether the connection still stands
 MAX_KEYS = 1 << 18  # of one registry; what is beyond them is not read
-AT_ONCE = 64  # entries a command, so that nobody's event loop parses more in one go
+# What comes back is parsed in the event loop of whoever asked: a little at a time, so that its ticks pass between.
+READ_AT_ONCE = 16
+WRITTEN_AT_ONCE = 64
 KEYS_AT_ONCE = 512
 
 
@@ -47,7 +49,7 @@ class Registry:
 
     async def state(self, entries: Mapping[bytes, bytes]) -> None:
         """Write entries and tell who follows; in part only where RegistryDownError is raised."""
-        for keys in _cut(list(entries), AT_ONCE):
+        for keys in _cut(list(entries), WRITTEN_AT_ONCE):
             async with self.reached():
                 together = self._redis.pipeline(transaction=True)
                 together.mset({key: entries[key] for key in keys})
@@ -68,7 +70,7 @@ class Registry:
 
     async def entries(self, keys: Sequence[bytes]) -> AsyncIterator[dict[bytes, bytes]]:
         """Those of them that there are, a few at a time; what is no text, or too long, comes as no JSON."""
-        for some in _cut(keys, AT_ONCE):
+        for some in _cut(keys, READ_AT_ONCE):
             async with self.reached():
                 together = self._redis.pipeline(transaction=False)
                 for key in some:

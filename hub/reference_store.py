@@ -139,19 +139,20 @@ class ReferenceStore:
 
     async def _read(self, keys: Sequence[bytes]) -> None:
         """Merge those that are not as they were, all at once: every merge is told to all engines."""
+        news: dict[bytes, bytes] = {}
         facts: list[Fact] = []
         try:
             async for entries in self._registry.entries(keys):
-                facts += [fact for key, value in entries.items() if (fact := self._fact(key, value)) is not None]
+                fresh = {key: value for key, value in entries.items() if self._seen.get(key) != value}
+                facts += [fact for key, value in fresh.items() if (fact := self._fact(key, value)) is not None]
+                news |= fresh
         finally:
             if facts:
                 self._take(facts)
+            self._seen |= news  # not before: what could not be merged for a fault of ours is read again
 
     def _fact(self, key: bytes, value: bytes) -> Fact | None:
-        """What an entry says that is news, None where it is none or cannot be used."""
-        if self._seen.get(key) == value:
-            return None
-        self._seen[key] = value
+        """What an entry says, None where it cannot be used."""
         self._refused.discard(key)
         try:
             return self._registry.catalogue.fact(key, value)

@@ -35,11 +35,13 @@ class RedisServer:
 
     async def start(self) -> None:
         """Start it, and wait until it answers."""
-        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.directory)]
+        options = {"port": str(self.port), "bind": "127.0.0.1", "save": "", "dir": str(self.directory)}
         if self.password:
-            words += ["--requirepass", self.password]
+            options["requirepass"] = self.password
+        # Whatever ends the tests ends it too.
+        words = ["--pdeathsig", "KILL", _program(), *(w for k, v in options.items() for w in (f"--{k}", v))]
         self._process = await asyncio.create_subprocess_exec(
-            _program(), *words, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+            "setpriv", *words, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
         )
         async with asyncio.timeout(PATIENCE_S):
             while not await self._answers():

@@ -9,11 +9,11 @@ from redis_server import RedisServer, redis_server
 
 from arbhub.catalogue import RegistryDownError
 from arbhub.reference import VenueState
-from arbhub.registry import AT_ONCE, Following, Registry
+from arbhub.registry import WRITTEN_AT_ONCE, Following, Registry
 from arbhub.settings.redis import RedisSettings
 
 PATIENCE_S = 20.0
-MANY = 3 * AT_ONCE + 1
+MANY = 3 * WRITTEN_AT_ONCE + 1
 
 
 @pytest.fixture
