@@ -109,7 +109,7 @@ async def test_a_redis_that_comes_back_empty_is_filled_again(server: RedisServer
         await until(written)
         await server.do("FLUSHALL")
         await until(written)
-        await server.do("DEL", "arbhub:schedule:A")
+        assert await server.do("DEL", "arbhub:schedule:A") == 1
         await until(written)
 
 

@@ -108,7 +108,7 @@ async def test_an_operator_can_use_redis_cli(redis: RedisServer, registry: Regis
     await state(registry, *LISTINGS)
     async with deciding(redis.url) as (client, _):
         await redis.do("SET", "arbhub:venue:A", '{"venue": "A", "state": "halted"}')
-        await redis.do("PUBLISH", "arbhub:changed", "arbhub:venue:A")
+        assert await redis.do("PUBLISH", "arbhub:changed", "arbhub:venue:A") == 1
         await client.ask_until("VENUE_NOT_OPEN")
 
 
