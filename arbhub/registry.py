@@ -21,7 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from arbhub.catalogue import MAX_VALUE_BYTES, Catalogue, RegistryDownError
+from arbhub.catalogue import MAX_VALUE_BYTES, Catalogue, Fact, RegistryDownError
 from arbhub.settings.redis import RedisSettings
 
 REPLY_S = 1.0  # for a reply, and for a connection
@@ -147,6 +147,18 @@ class Following:
                 return None
             keys = said["data"].split(b"\n") if said["type"] == "message" else []
             return said["type"], [key for key in keys if key.startswith(self._registry.catalogue.prefix)]
+
+
+async def say(settings: RedisSettings, *facts: Fact) -> None:
+    """An operator's words, such as a venue's state or a correction: checked, written and told to every hub.
+
+    BadEntryError, and nothing is written, where one makes no sense; RegistryDownError where Redis did not take them.
+    """
+    registry = Registry(settings)
+    try:
+        await registry.state(dict(registry.catalogue.entry(fact) for fact in facts))
+    finally:
+        await registry.close()
 
 
 def _cut(keys: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from redis_server import RedisServer, redis_server
 
-from arbhub.catalogue import RegistryDownError
+from arbhub.catalogue import BadEntryError, Correction, RegistryDownError
 from arbhub.reference import VenueState
-from arbhub.registry import WRITTEN_AT_ONCE, Following, Registry
+from arbhub.registry import WRITTEN_AT_ONCE, Following, Registry, say
 from arbhub.settings.redis import RedisSettings
 
 PATIENCE_S = 20.0
@@ -48,6 +48,18 @@ async def test_what_was_stated_is_there(registry: Registry, server: RedisServer)
     assert await registry.missing([*keys, b"test:none"])
     assert await all_of(registry, []) == {}
     assert not await registry.missing([])
+
+
+async def test_an_operator_is_heard_in_one_call(registry: Registry, server: RedisServer) -> None:
+    """All of it is written and told, or, where one word makes no sense, none."""
+    settings, halted = RedisSettings(url=server.url, key_prefix="test:"), VenueState("A", "halted")
+    async with registry.followed() as following:
+        with pytest.raises(BadEntryError, match="test:venue:B: "):
+            await say(settings, halted, VenueState("B", ""))
+        assert await registry.keys() == []
+        await say(settings, halted, Correction("A", "B/C", {"taker_bps": 7.5}))
+        assert await following.news() == [b"test:venue:A", b"test:correction:A:B/C"]
+    assert len(await registry.keys()) == 2
 
 
 async def test_values_that_are_none_come_as_what_cannot_be_read(registry: Registry, server: RedisServer) -> None:
