@@ -133,12 +133,13 @@ class Link(Generic[P]):
 
     async def run(self) -> None:
         """Keep the stream open, again and again, until cancelled."""
-        async with channel(self.address) as open_channel:
-            method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = open_channel.stream_stream(self._method)
-            while True:
+        while True:
+            # Each stream has a connection of its own: on one that has gone dead in silence no new stream would live.
+            async with channel(self.address) as connection:
+                method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = connection.stream_stream(self._method)
                 await self._converse(method())
-                await asyncio.sleep(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
-                self._failures += 1
+            await asyncio.sleep(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
+            self._failures += 1
 
     async def _converse(self, call: Call) -> None:
         parts: list[Part] = []
