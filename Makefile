@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test bench bench-smoke soak check proto lock clean
+.PHONY: setup demo test test-faults bench bench-smoke soak check proto lock clean
 
 setup: $(STAMP)
 
@@ -21,6 +21,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest tests/faults
 
 bench: $(STAMP)
 	$(BIN)/python -m loadtest bench
