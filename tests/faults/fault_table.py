@@ -35,7 +35,7 @@ def rendered(rows: list[Row], deadline_ms: float) -> str:
         table.add_column(name, justify="right", no_wrap=True)
     part = ""
     for row in rows:
-        if part and row.part.split()[0] != part.split()[0]:
+        if part and row.part.split()[0] != part.split(maxsplit=1)[0]:
             table.add_section()
         part = row.part
         counts = (f"{count:,}" for count in (row.sent, row.decided, row.lost, row.approved))

@@ -44,6 +44,7 @@ class KnownTicks:
         self.approved, self.lost = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         self.reasons: dict[str, int] = {}
         self.wrong: list[str] = []
+        self._sequence = -1
         self._at_ns, self._ticks = plan.at_ns, plan.ticks
         self._key = keys(plan.ticks.instrument, plan.ticks.venue)
         self._universe = Universe()
@@ -132,6 +133,7 @@ class KnownTicks:
         """What was under way has no answer."""
         for part in lost:
             self.lost[part.payload[part.rows]] = True
+        self._sequence = -1  # the next hub may be another
 
     def _decided(self, batch: hub_pb2.DecisionBatch) -> None:
         flight, d = self._link.answered(batch.batch_id), batch.decisions
@@ -139,15 +141,17 @@ class KnownTicks:
         if len(rows) != len(d.reason):
             self.wrong.append(f"batch {batch.batch_id} of {len(rows)} open ticks got {len(d.reason)} decisions")
             return
-        approved, reason = np.array(d.approved, np.bool_), np.array(d.reason, np.int64)
-        if not vouched(d)[approved].all():
-            self.wrong.append(f"batch {batch.batch_id} has an approval that lacks an engine's mark: {d}")
-        if (approved != (reason == 0)).any():
-            self.wrong.append(f"batch {batch.batch_id} approves with a reason, or rejects without one: {d}")
-        if batch.held_ns == 0 or len(set(d.sequence)) != len(rows):
-            self.wrong.append(f"batch {batch.batch_id} has no time, or one sequence twice: {d}")
+        approved, reason, sequence = np.array(d.approved, np.bool_), np.array(d.reason), np.array(d.sequence, np.int64)
+        for what, count in (
+            ("approvals lack an engine's mark", (approved & ~vouched(d)).sum()),
+            ("decisions approve with a reason, or reject without one", (approved != (reason == 0)).sum()),
+            ("decisions have a sequence that was there", (np.diff(sequence, prepend=self._sequence) <= 0).sum()),
+        ):
+            if count:
+                self.wrong.append(f"batch {batch.batch_id}: {count} {what}")
+        self._sequence = int(sequence[-1])
         self.answered_ns[rows] = time.monotonic_ns()
-        self.held_ns[rows], self.epoch[rows], self.sequence[rows] = batch.held_ns, batch.epoch, d.sequence
+        self.held_ns[rows], self.epoch[rows], self.sequence[rows] = batch.held_ns, batch.epoch, sequence
         self.approved[rows] = approved
         self.reasons = {name: int((reason == code).sum()) for code, name in enumerate(("approved", *batch.reasons))}
 

@@ -12,7 +12,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,19 +108,17 @@ class RunningParts:
         """All that a part has said."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    async def feed_is_heard(self, since_ns: int) -> None:
-        """Return when the hub has a book of each of the feed's venues that was sent since then (monotonic ns)."""
+    async def is_lacking(self, part: str) -> bool:
+        """Whether the hub knows now that it does not hear from a part."""
         async for status in self._states():
-            age_ms = (time.monotonic_ns() - since_ns) / 1e6
-            ages = [book.age_ms for book in status.books if book.symbol == FEED_SYMBOL]
-            if len(ages) == len(FEED_VENUES) and max(ages) < age_ms:
-                return
+            return not HEARD[part](status, 0.0)
+        raise AssertionError("the hub does not say how it is")
 
-    async def feed_is_stale(self) -> bool:
-        """Whether the hub holds the feed's books for too old now."""
+    async def is_heard(self, part: str, since_ns: int) -> None:
+        """Return when the hub has from a part what that sent since then (monotonic ns)."""
         async for status in self._states():
-            return not any(book.usable for book in status.books if book.symbol == FEED_SYMBOL)
-        return False
+            if HEARD[part](status, (time.monotonic_ns() - since_ns) / 1e9):
+                return
 
     async def _states(self) -> AsyncIterator[hub_pb2.Status]:
         async with grpc.aio.insecure_channel(self._listen["hub"]) as wire:
@@ -162,6 +160,16 @@ class RunningParts:
                 "captures": [str(self.folder / "feed.jsonl")],
             },
         }
+
+
+def _feed_is_heard(status: hub_pb2.Status, within_s: float) -> bool:
+    books = [book for book in status.books if book.symbol == FEED_SYMBOL]
+    bound_ms = within_s * 1e3 or STALE_MS
+    return len(books) == len(FEED_VENUES) and all(book.usable and book.age_ms < bound_ms for book in books)
+
+
+HEARD: dict[str, Callable[[hub_pb2.Status, float], bool]] = {"feed": _feed_is_heard}
+"""Whether the hub hears from a part, and what it has is not older than so many seconds (0: as old as it may be)."""
 
 
 def _capture() -> str:
