@@ -22,7 +22,7 @@ class Blow:
 
     `silent_after_s`: no tick sent so long after the blow is approved until its end; None: approvals go on.
     `new_epoch`: the executor has to take a new one to recover. `deaf`: the hub lacks the feed's books meanwhile.
-    `loses`: a client's stream may break, and with it the ticks under way. `says` is what the part's log says of it.
+    `loses`: a client's stream may break, and with it the ticks under way. `says`: what the executor's log says of it.
     """
 
     part: str
@@ -35,11 +35,6 @@ class Blow:
     new_epoch: bool = False
     deaf: bool = False
     says: str = ""
-
-    @property
-    def log(self) -> str:
-        """Whose log it is."""
-        return self.part.removesuffix("'s client")
 
     @property
     def name(self) -> str:

@@ -102,14 +102,14 @@ async def answered(parts: RunningParts) -> None:
 
 async def endured(blow: Blow, parts: RunningParts, say: Say) -> Episode:
     """Strike, let it last, end it, and wait until all is well again."""
-    ticks, epoch, said = parts.ticks, int(parts.ticks.epoch.max()), len(parts.log(blow.log))
+    ticks, epoch, said = parts.ticks, int(parts.ticks.epoch.max()), len(parts.log("executor"))
     episode = Episode(time.monotonic_ns())
     await blow.strike(parts)
     try:
         episode.struck_ns = time.monotonic_ns()
         say(f"{blow.name}: struck")
         await lasted(blow, parts)
-        assert blow.says in parts.log(blow.log)[said:]
+        assert blow.says in parts.log("executor")[said:]
     finally:
         episode.ended_ns = time.monotonic_ns() if blow.lasts_s else episode.struck_ns
         await blow.end(parts)
