@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 132
+WIDTH = 144
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,7 @@ class Row:
     """From the blow to the recovery. `lost` went down with the client's stream.
 
     The worst decision by the hub's own measure, from receipt to answer, and by the client's, its waits included.
+    `waited_ms`: how long in all the hub was ready to run meanwhile, and others had the machine.
     """
 
     part: str
@@ -23,15 +24,18 @@ class Row:
     approved: int
     hub_ms: float
     client_ms: float
+    waited_ms: float
     recovery_s: float
 
 
-def rendered(rows: list[Row], deadline_ms: float) -> str:
+def rendered(rows: list[Row], title: str) -> str:
     """As text."""
-    table = Table(title=f"faults under load; the rounds' deadline is {deadline_ms:g} ms")
+    table = Table(title=title)
     for name in ("to", "fault"):
         table.add_column(name, no_wrap=True)
-    for name in ("ticks\nsent", "decided", "lost", "approved", "worst, ms\nhub", "worst, ms\nclient", "recovers\nin s"):
+    counted = ("ticks\nsent", "decided", "lost", "approved")
+    timed = ("worst, ms\nhub", "worst, ms\nclient", "hub without\na core, ms", "recovers\nin s")
+    for name in (*counted, *timed):
         table.add_column(name, justify="right", no_wrap=True)
     part = ""
     for row in rows:
@@ -39,7 +43,8 @@ def rendered(rows: list[Row], deadline_ms: float) -> str:
             table.add_section()
         part = row.part
         counts = (f"{count:,}" for count in (row.sent, row.decided, row.lost, row.approved))
-        table.add_row(part, row.fault, *counts, f"{row.hub_ms:.1f}", f"{row.client_ms:.1f}", f"{row.recovery_s:.2f}")
+        times = (f"{ms:.1f}" for ms in (row.hub_ms, row.client_ms, row.waited_ms))
+        table.add_row(part, row.fault, *counts, *times, f"{row.recovery_s:.2f}")
     console = Console(width=WIDTH, color_system=None)
     with console.capture() as text:
         console.print(table)

@@ -104,6 +104,14 @@ class RunningParts:
         """Who is alive."""
         return {child.service.name: child.process.pid for child in self.household.children if child.alive}
 
+    def hub_waited_ns(self) -> int:
+        """How long the hub has waited for a core in its life, as far as the kernel tells."""
+        try:
+            times = Path(f"/proc/{self._child('hub').process.pid}/schedstat").read_text()
+        except OSError:
+            return 0
+        return int(times.split()[1])
+
     def log(self, name: str) -> str:
         """All that a part has said."""
         return (self.folder / f"{name}.log").read_text(errors="replace")

@@ -16,7 +16,7 @@ from fault_table import Row, rendered
 from known_ticks import RATE
 from running_parts import DEADLINE_MS, HEARD, RunningParts
 
-ANSWER_MS, RECOVERY_S = 250.0, 10.0
+ANSWER_MS, RECOVERY_S = 250.0, 10.0  # an answer's beside what others had the machine for: nobody answers then
 PATIENCE_S = 30.0  # so that the table can say how long it took, beyond what is allowed
 
 
@@ -28,6 +28,7 @@ class Episode:
     struck_ns: int = 0
     ended_ns: int = 0
     recovered_ns: int = 0
+    waited_ns: int = 0
 
 
 Say = Callable[[str], None]
@@ -52,7 +53,7 @@ def rows(say: Say) -> Iterator[list[Row]]:
     """What the table shows at the end, whatever passed."""
     found: list[Row] = []
     yield found
-    say(rendered(found, DEADLINE_MS))
+    say(rendered(found, f"faults under {RATE:g} ticks/s; the rounds' deadline is {DEADLINE_MS:g} ms"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -80,7 +81,7 @@ async def test_a_fault(blow: Blow, parts: RunningParts, rows: list[Row], say: Sa
     check_decisions(blow, episode, parts)
     await check_trades(parts)
     assert {name for name, pid in others.items() if parts.pids().get(name) != pid} <= {blow.part}
-    assert rows[-1].hub_ms <= ANSWER_MS
+    assert rows[-1].hub_ms <= ANSWER_MS + rows[-1].waited_ms
     assert rows[-1].recovery_s <= RECOVERY_S
 
 
@@ -103,7 +104,7 @@ async def answered(parts: RunningParts) -> None:
 async def endured(blow: Blow, parts: RunningParts, say: Say) -> Episode:
     """Strike, let it last, end it, and wait until all is well again."""
     ticks, epoch, said = parts.ticks, int(parts.ticks.epoch.max()), len(parts.log("executor"))
-    episode = Episode(time.monotonic_ns())
+    episode, waited_ns = Episode(time.monotonic_ns()), parts.hub_waited_ns()
     await blow.strike(parts)
     try:
         episode.struck_ns = time.monotonic_ns()
@@ -120,6 +121,7 @@ async def endured(blow: Blow, parts: RunningParts, say: Say) -> Episode:
         newest = epoch if blow.new_epoch else 0
         await ticks.until(lambda: ticks.approved_since(episode.ended_ns, newest).any(), "approvals", PATIENCE_S)
         episode.recovered_ns = int(ticks.answered_ns[ticks.approved_since(episode.ended_ns, newest)].min())
+    episode.waited_ns = max(0, parts.hub_waited_ns() - waited_ns)  # a new hub has not waited yet
     return episode
 
 
@@ -153,6 +155,7 @@ def row(blow: Blow, episode: Episode, parts: RunningParts) -> Row:
         int((decided & ticks.approved).sum()),
         float(ticks.held_ns[decided].max(initial=0)) / 1e6,
         float(latency_ns.max(initial=0)) / 1e6,
+        episode.waited_ns / 1e6,
         (episode.recovered_ns - episode.ended_ns) / 1e9,
     )
 
