@@ -13,7 +13,7 @@ class Row:
     """From the blow to the recovery. `lost` went down with the client's stream.
 
     The worst decision by the hub's own measure, from receipt to answer, and by the client's, its waits included.
-    `waited_ms`: how long in all the hub was ready to run meanwhile, and others had the machine.
+    `waited_ms`: how long the hub was ready to run and others had the machine, in the worst quarter of a second.
     """
 
     part: str

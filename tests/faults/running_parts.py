@@ -20,6 +20,7 @@ import grpc
 import known_market
 import psutil
 import tomli_w
+from core_waits import CoreWaits
 from faulty_wire import FaultyWire
 from known_ticks import LONGEST_S, KnownTicks
 from trade_ledger import TradeLedger
@@ -49,6 +50,7 @@ class RunningParts:
         self.wires = {name: FaultyWire(self._listen[part]) for name, part in behind.items()}
         self.household = Household(folder)
         self.ledger = TradeLedger(folder / "ledger.db")
+        self.core_waits = CoreWaits(lambda: self._child("hub").process.pid)
         self.ticks: KnownTicks
 
     @contextlib.asynccontextmanager
@@ -65,6 +67,7 @@ class RunningParts:
             await self.household.ready(READY_S)
             self.ticks = KnownTicks(self.wires["client"].address)
             await stack.enter_async_context(self.ticks.flowing())
+            await stack.enter_async_context(self.core_waits.sampled())
             yield
 
     async def start(self, name: str) -> None:
@@ -103,14 +106,6 @@ class RunningParts:
     def pids(self) -> dict[str, int]:
         """Who is alive."""
         return {child.service.name: child.process.pid for child in self.household.children if child.alive}
-
-    def hub_waited_ns(self) -> int:
-        """How long the hub has waited for a core in its life, as far as the kernel tells."""
-        try:
-            times = Path(f"/proc/{self._child('hub').process.pid}/schedstat").read_text()
-        except OSError:
-            return 0
-        return int(times.split()[1])
 
     def log(self, name: str) -> str:
         """All that a part has said."""

@@ -28,7 +28,6 @@ class Episode:
     struck_ns: int = 0
     ended_ns: int = 0
     recovered_ns: int = 0
-    waited_ns: int = 0
 
 
 Say = Callable[[str], None]
@@ -104,7 +103,7 @@ async def answered(parts: RunningParts) -> None:
 async def endured(blow: Blow, parts: RunningParts, say: Say) -> Episode:
     """Strike, let it last, end it, and wait until all is well again."""
     ticks, epoch, said = parts.ticks, int(parts.ticks.epoch.max()), len(parts.log("executor"))
-    episode, waited_ns = Episode(time.monotonic_ns()), parts.hub_waited_ns()
+    episode = Episode(time.monotonic_ns())
     await blow.strike(parts)
     try:
         episode.struck_ns = time.monotonic_ns()
@@ -121,7 +120,6 @@ async def endured(blow: Blow, parts: RunningParts, say: Say) -> Episode:
         newest = epoch if blow.new_epoch else 0
         await ticks.until(lambda: ticks.approved_since(episode.ended_ns, newest).any(), "approvals", PATIENCE_S)
         episode.recovered_ns = int(ticks.answered_ns[ticks.approved_since(episode.ended_ns, newest)].min())
-    episode.waited_ns = max(0, parts.hub_waited_ns() - waited_ns)  # a new hub has not waited yet
     return episode
 
 
@@ -155,7 +153,7 @@ def row(blow: Blow, episode: Episode, parts: RunningParts) -> Row:
         int((decided & ticks.approved).sum()),
         float(ticks.held_ns[decided].max(initial=0)) / 1e6,
         float(latency_ns.max(initial=0)) / 1e6,
-        episode.waited_ns / 1e6,
+        parts.core_waits.worst_ns(episode.began_ns, episode.recovered_ns) / 1e6,
         (episode.recovered_ns - episode.ended_ns) / 1e9,
     )
 
