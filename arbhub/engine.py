@@ -58,6 +58,12 @@ class Engine(ABC):
     def report(self, report: Report) -> None:  # noqa: B027  # not every engine wants it
         """Take an execution report; only where `wants_state`."""
 
+    def tried(self, configuration: EngineConfiguration, universe: Universe) -> None:
+        """Raise what running with this configuration would; the engine itself feels nothing of it."""
+        trial = type(self)()
+        trial.configure(configuration)
+        trial.reference(universe)
+
     @abstractmethod
     def judge(self, opportunities: Opportunities) -> Verdicts:
         """One verdict a row."""

@@ -110,6 +110,11 @@ class Link(Generic[P]):
         """Whether rows that are offered now go out at once: the window is open, and nothing waits before them."""
         return len(self._flights) < self._options.window and not self.queue.rows
 
+    @property
+    def unanswered(self) -> int:
+        """Batches that are under way."""
+        return len(self._flights)
+
     def control(self, frame: bytes) -> None:
         """Queue a control frame in its place; without a stream it is for the next greeting to say."""
         if self.open:

@@ -35,6 +35,7 @@ from arbhub.wire import (
     nested,
     opportunities_in,
 )
+from engines.offers import Offers
 from engines.table import ENGINES
 
 SERVICE = "arbhub.v1.Engine"
@@ -62,6 +63,8 @@ class Conversation:
         self._needs_depth = next((engine.name for engine in engines if engine.wants_depth), None)
         self._needed = needed([engine.reads for engine in engines])
         self._configured = False
+        self._off: frozenset[str] = frozenset()
+        self._offers = Offers(self._engines)
         self._failing: set[str] = set()
 
     def hellos(self) -> list[bytes]:
@@ -109,6 +112,8 @@ class Conversation:
             report = decode_report(request.report)
             for engine in self._stateful:
                 engine.report(report)
+        elif kind in ("offer", "commit", "withdraw"):
+            return self._offered(request, kind)
         else:
             raise RefusedError("a frame is of no kind known here")
         return None
@@ -118,8 +123,30 @@ class Conversation:
             configuration = EngineConfiguration.model_validate_json(settings)
         except ValueError as error:
             raise RefusedError(f"configuration: {error}") from None
+        self._run_with(configuration)
+
+    def _offered(self, request: engine_pb2.EngineRequest, kind: str) -> bytes | None:
+        """What concerns a configuration that is not in force yet."""
+        if kind == "offer":
+            reply = self._offers.take(request.offer, self._universe)
+            return engine_pb2.EngineReply(offer_reply=reply).SerializeToString()
+        if kind == "commit":
+            self._commit(request.commit.version)
+        else:
+            self._offers.forget(request.withdraw.version)
+        return None
+
+    def _commit(self, version: str) -> None:
+        configuration = self._offers.forget(version)
+        if configuration is None:
+            raise RefusedError(f"configuration {version} was committed without having been offered and accepted")
+        self._run_with(configuration)
+
+    def _run_with(self, configuration: EngineConfiguration) -> None:
         for engine in self._engines:
             engine.configure(configuration)
+        table = configuration.engines.table()
+        self._off = frozenset(name for name, section in table.items() if section.mode == "off")
         self._configured = True
 
     def _answer_plain(self, frame: bytes) -> bytes | None:
@@ -157,7 +184,9 @@ class Conversation:
         return batch_frame(VERDICT_BATCH, batch_id, *answers)
 
     def _verdicts(self, engine: Engine, asked: Asked) -> bytes:
-        """As VerdictColumns, none where it fails; the log says once why, until the engine is well again."""
+        """As VerdictColumns, none where it is off or fails; the log says once why, until the engine is well again."""
+        if engine.name in self._off:
+            return b""
         try:
             answer = engine.answer(asked)
             if len(answer) != len(asked):

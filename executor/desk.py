@@ -18,7 +18,7 @@ from arbhub.state import EXECUTED, FLATTENED, NEVER_NS, LedgerValues, Report, Sn
 from executor.account import Account, Books, Holding
 from executor.activity import Activity
 from executor.gate import DUPLICATE, STALE_EPOCH, Denial, Gate, Reservation, Settlement, held_for
-from executor.journal import Completion, Journal, Recovered, Residual
+from executor.journal import Completion, Journal, Recovered
 from executor.latest import first_row, rows_of
 from executor.money import CONTEXT, ZERO, exact
 from executor.orders import Approved, Fill, Key, Order, approved_rows, status_of
@@ -59,6 +59,17 @@ class PaperDesk:
     def reference(self, taker_bps: Floats) -> None:
         """The universe has grown in place; its taker fees are these now."""
         self._gate.reference(taker_bps)
+
+    def configure(self, limits: RiskSettings) -> None:
+        """The gate's limits are these from here on."""
+        self._gate.configure(limits)
+
+    def trading(self, state: int) -> None:
+        """ACTIVE, REDUCING or HALTED from the next decision on, and in the journal before that."""
+        self._journal.trading_state(state)
+        self._commit()
+        self._trading_state = state
+        self._gate.trading(state)
 
     @property
     def next_due_ns(self) -> int | None:
@@ -170,7 +181,7 @@ class PaperDesk:
         due_ns = max(approved.ts_ns + self._latency, self.now_ns)  # late: books of the past are gone
         limits = exact(approved.buy_limit), exact(approved.sell_limit)
         keys = approved.buy_key, approved.sell_key
-        ticks = self._increments(keys[0]).tick, self._increments(keys[1]).tick
+        ticks = Increments.of(self._universe, keys[0]).tick, Increments.of(self._universe, keys[1]).tick
         trade = Trade(approved, reservation, attempts_left=self._settings.flatten_attempts)
         trade.fees = {key: self._gate.fee(key) or ZERO for key in keys}
         orders = legs(approved, quantity, limits, ticks, due_ns)
@@ -233,7 +244,7 @@ class PaperDesk:
     def _order_back(self, trade: Trade, now_ns: int) -> Order | None:
         key = trade.excess_key
         mark = self._account.books.holdings.get(key, Holding()).mark
-        return trade_back(trade, self._increments(key), mark, now_ns, now_ns + self._latency)
+        return trade_back(trade, Increments.of(self._universe, key), mark, now_ns, now_ns + self._latency)
 
     def _trade_back(self, trade: Trade, now_ns: int) -> Order | None:
         order = self._order_back(trade, now_ns)
@@ -253,13 +264,10 @@ class PaperDesk:
         self._trading_state = recovered.trading_state
         self._stranded: dict[Key, list[Trade]] = {}
         for residual in recovered.residuals:
-            trade = self._half_executed(residual)
+            done = (residual.bought, residual.sold, residual.attempt, self._settings.flatten_attempts)
+            trade = Trade(residual.approved, Reservation(), (), *done)
             self._stranded.setdefault(trade.excess_key, []).append(trade)
             self._activity.trading_back(trade.approved.symbol, 1)
-
-    def _half_executed(self, residual: Residual) -> Trade:
-        done = (residual.bought, residual.sold, residual.attempt, self._settings.flatten_attempts)
-        return Trade(residual.approved, Reservation(), (), *done)
 
     def _take_up(self, key: Key) -> None:
         """A new book of what trades left open is there: trade back, if its fee is known too."""
@@ -286,13 +294,6 @@ class PaperDesk:
         """The whole state, decisions in flight included."""
         activity = self._activity.with_flight(self._in_flight())
         return self._account.values().merged(activity).merged(LedgerValues(trading_state=self._trading_state))
-
-    def _increments(self, key: Key) -> Increments:
-        listing = self._universe.listings.get(key)
-        if listing is None:
-            return Increments()
-        sizes = listing.tick_size, listing.lot_size, listing.min_quantity, listing.min_notional
-        return Increments(*(exact(size) for size in sizes))
 
     def _commit(self) -> None:
         self._journal.commit()

@@ -104,6 +104,14 @@ class Gate:
         for reservation in held:
             self._reserve(reservation, 1)
 
+    def configure(self, limits: RiskSettings) -> None:
+        """Judge by these limits from here on."""
+        self._limits = limits
+
+    def trading(self, state: int) -> None:
+        """Judge by this trading state from here on."""
+        self._state.apply(LedgerValues(trading_state=state))
+
     def reference(self, taker_bps: Floats) -> None:
         """The universe has grown; fees in bps, (instruments, venues)."""
         self._taker_bps = taker_bps

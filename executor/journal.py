@@ -76,6 +76,9 @@ class Journal(Protocol):
     def complete(self, completion: Completion) -> None:
         """Orders were matched."""
 
+    def trading_state(self, state: int) -> None:
+        """Trading is ACTIVE, REDUCING or HALTED until it is said otherwise."""
+
     def commit(self) -> None:
         """Make everything since the last commit last. FencedError where a newer epoch holds the ledger."""
 
@@ -107,6 +110,9 @@ class MemoryLedger:
     def complete(self, completion: Completion) -> None:
         """Keep the fills."""
         self.fills.extend(completion.fills)
+
+    def trading_state(self, state: int) -> None:
+        """Nobody comes after us who would have to know."""
 
     def commit(self) -> None:
         """Everything is where it stays already."""

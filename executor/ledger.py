@@ -91,9 +91,13 @@ class SqlLedger:
         for asset, result in changed.results.items():
             self._sums["results"][asset,] = asdict(result)
 
+    def trading_state(self, state: int) -> None:
+        """It stands beside the epoch."""
+        self._trading_state = state
+
     def commit(self) -> None:
         """Write everything since the last commit, in one transaction."""
-        if not (self._inserts or self._statuses or self._decided or self._sums):
+        if not (self._inserts or self._statuses or self._decided or self._sums or self._trading_state):
             return
         try:
             with self._engine.begin() as connection:
@@ -114,6 +118,8 @@ class SqlLedger:
         return held
 
     def _write(self, connection: Connection) -> None:
+        if self._trading_state:
+            connection.execute(update(t.trading).values(state=self._trading_state))
         for table in (t.decisions, t.orders, t.fills):
             if self._inserts[table.name]:
                 connection.execute(insert(table), self._inserts[table.name])
@@ -162,6 +168,7 @@ class SqlLedger:
         self._clear()
 
     def _clear(self) -> None:
+        self._trading_state = 0
         self._inserts: defaultdict[str, list[Row]] = defaultdict(list)
         self._statuses: list[Row] = []
         self._decided: dict[tuple[int, int], Row] = {}

@@ -8,9 +8,11 @@ import grpc
 import structlog
 
 from arbhub.control import BadReferenceError, decode_reference
+from arbhub.engine import EngineConfiguration
 from arbhub.service import OnReady, OpenStreams, ServiceError, serving
 from arbhub.settings.schema import Settings
-from arbhub.v1 import executor_pb2
+from arbhub.state import TRADING_STATES
+from arbhub.v1 import engine_pb2, executor_pb2
 from arbhub.wire import ColumnError
 from executor.journal import FencedError
 from executor.ledger import LedgerUnavailableError
@@ -24,6 +26,10 @@ log = structlog.get_logger()
 
 class NotYetError(Exception):
     """A batch that comes before the reference data its ids belong to."""
+
+
+class UnusableError(ValueError):
+    """A frame that says what cannot be."""
 
 
 class Streams:
@@ -43,7 +49,7 @@ class Streams:
                     await self._take(stream, request)
                 stream.replies.put_nowait(None)
                 await writer
-        except (ColumnError, BadReferenceError) as error:
+        except (ColumnError, BadReferenceError, UnusableError) as error:
             await _abort(context, writer, stream, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except (FencedError, NotYetError) as error:
             await _abort(context, writer, stream, grpc.StatusCode.FAILED_PRECONDITION, str(error))
@@ -71,12 +77,43 @@ class Streams:
         kind = request.WhichOneof("frame")
         if kind == "configuration":
             log.info("hub connected", config_version=request.configuration.version)
+            if request.configuration.settings_json:
+                stream.configuration = _configuration(request.configuration.settings_json)
         elif kind == "reference":
             await self._turns.reference(stream, decode_reference(request.reference))
         elif kind == "batch":
             if not stream.epoch:
                 raise NotYetError("a batch came before any reference data")
             await self._turns.batch(stream, request.batch)
+        elif kind == "offer":
+            _consider(stream, request.offer)
+        elif kind == "commit":
+            if not await self._turns.commit(stream, request.commit.version):
+                raise NotYetError(f"configuration {request.commit.version} was committed without having been offered")
+        elif kind == "withdraw":
+            stream.offered = None
+        elif kind == "trading":
+            if request.trading.state not in TRADING_STATES.values():
+                raise UnusableError(f"there is no trading state {request.trading.state}")
+            await self._turns.trading(stream, request.trading.state)
+
+
+def _configuration(settings: bytes) -> EngineConfiguration:
+    try:
+        return EngineConfiguration.model_validate_json(settings)
+    except ValueError as error:
+        raise UnusableError(f"configuration: {error}") from None
+
+
+def _consider(stream: Stream, offer: engine_pb2.Offer) -> None:
+    """Keep an offer that can be run with; say why where it cannot."""
+    reply = engine_pb2.OfferReply(version=offer.version, accepted=True)
+    try:
+        stream.offered = offer.version, _configuration(offer.settings_json)
+    except UnusableError as error:
+        stream.offered = None
+        reply = engine_pb2.OfferReply(version=offer.version, reason=str(error))
+    stream.replies.put_nowait(executor_pb2.ExecuteReply(offer_reply=reply))
 
 
 async def _write(stream: Stream, context: Context) -> None:

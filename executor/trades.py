@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from arbhub.reference import Universe
 from executor.gate import Reservation
-from executor.money import ZERO, ceil_to, floor_to
+from executor.money import ZERO, ceil_to, exact, floor_to
 from executor.orders import Approved, Fill, Key, Order
 
 
@@ -53,6 +54,15 @@ class Increments:
     lot: Decimal = ZERO
     min_quantity: Decimal = ZERO
     min_notional: Decimal = ZERO
+
+    @classmethod
+    def of(cls, universe: Universe, key: Key) -> "Increments":
+        """As the universe lists it; none where it does not."""
+        listing = universe.listings.get(key)
+        if listing is None:
+            return cls()
+        sizes = listing.tick_size, listing.lot_size, listing.min_quantity, listing.min_notional
+        return cls(*(exact(size) for size in sizes))
 
 
 def legs(

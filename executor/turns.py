@@ -13,11 +13,13 @@ from typing import TypeVar
 
 import structlog
 
+from arbhub.columns import Floats
 from arbhub.control import BadReferenceError, encode_report, encode_snapshot
+from arbhub.engine import EngineConfiguration
 from arbhub.reference import ReferenceData, Universe, taker_table
 from arbhub.settings.schema import Settings
 from arbhub.state import Report, Snapshot
-from arbhub.v1 import executor_pb2
+from arbhub.v1 import executor_pb2, ledger_pb2
 from executor.desk import PaperDesk
 from executor.journal import FencedError
 from executor.ledger import LedgerUnavailableError, SqlLedger
@@ -32,10 +34,15 @@ log = structlog.get_logger()
 
 @dataclass(eq=False, slots=True)
 class Stream:
-    """One hub connection: its ids, its epoch (0: none yet) and the replies on their way."""
+    """One hub connection: its ids, its epoch (0: none yet) and the replies on their way.
+
+    `configuration` is the hub's, for as long as the stream holds the epoch; None: our own file's.
+    """
 
     universe: Universe = field(default_factory=Universe)
     epoch: int = 0
+    configuration: EngineConfiguration | None = None
+    offered: tuple[str, EngineConfiguration] | None = None
     replies: asyncio.Queue[executor_pb2.ExecuteReply | None] = field(default_factory=asyncio.Queue)
 
     def report(self, reports: list[Report]) -> None:
@@ -87,6 +94,27 @@ class Turns:
             if stream is self._holder:
                 self._mark_time()
 
+    async def commit(self, stream: Stream, version: str) -> bool:
+        """Run with what was offered under this version; False where that is nothing."""
+        async with self._lock:
+            offered, stream.offered = stream.offered, None
+            if offered is None or offered[0] != version:
+                return False
+            stream.configuration = offered[1]
+            if stream is self._holder:
+                await self._guarded(lambda: self._configure(stream))
+            return True
+
+    async def trading(self, stream: Stream, state: int) -> None:
+        """Take a trading state down, and say so; an older epoch's counts no more, and gets no answer."""
+        async with self._lock:
+            if stream is not self._holder:
+                return
+            await self._guarded(lambda: self._desk.trading(state))
+            changed = executor_pb2.TradingChanged(state=ledger_pb2.TradingState.ValueType(state))
+            stream.replies.put_nowait(executor_pb2.ExecuteReply(trading=changed))
+            log.info("trading state", state=ledger_pb2.TradingState.Name(changed.state), epoch=stream.epoch)
+
     async def complete_in_silence(self) -> None:
         """For as long as it is awaited: when no tick comes, let time pass for the orders that are due."""
         loop = asyncio.get_running_loop()
@@ -127,15 +155,26 @@ class Turns:
             if list(names[: len(earlier)]) != earlier or len(set(names)) != len(names):
                 raise BadReferenceError(f"reference data: {kind} are not the earlier ones with new ones after them")
         known.merge(data)
-        fees = self._settings.engines.fee
-        taker_bps = taker_table(known, dict(fees.taker_bps), dict(fees.volume_30d))
         if not stream.epoch:
-            snapshot = self._desk.open(known, taker_bps)
+            self._desk.configure(self._configuration(stream).risk)
+            snapshot = self._desk.open(known, self._taker_bps(stream))
             stream.epoch = snapshot.epoch
             return snapshot
         if stream.epoch == self._desk.epoch:
-            self._desk.reference(taker_bps)
+            self._desk.reference(self._taker_bps(stream))
         return None
+
+    def _configure(self, stream: Stream) -> None:
+        self._desk.configure(self._configuration(stream).risk)
+        self._desk.reference(self._taker_bps(stream))
+
+    def _configuration(self, stream: Stream) -> EngineConfiguration:
+        own = self._settings
+        return stream.configuration or EngineConfiguration(engines=own.engines, risk=own.risk)
+
+    def _taker_bps(self, stream: Stream) -> Floats:
+        fee = self._configuration(stream).engines.fee
+        return taker_table(stream.universe, dict(fee.taker_bps), dict(fee.volume_30d))
 
     def _take_batch(self, stream: Stream, batch: executor_pb2.ExecuteBatch) -> list[Report]:
         slices, reports = decode_batch(batch, stream.universe), list[Report]()

@@ -10,22 +10,26 @@ here fails closed: the round is decided as if its engines were silent, the log s
 
 import asyncio
 import time
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 import structlog
 
 from arbhub.catalogue import Correction
 from arbhub.columns import Ints, Ticks
-from arbhub.engine import Engine, EngineConfiguration
+from arbhub.engine import Engine
 from arbhub.link import LinkOptions, batch_rows
 from arbhub.reference import ReferenceData
 from arbhub.rows import Answer, Tick, tick_columns
 from arbhub.settings.schema import Settings
-from arbhub.state import Report, Snapshot
+from arbhub.state import Snapshot
+from hub.assembly import Assembly
 from hub.book import Books
+from hub.configured import Configured
+from hub.ledger_view import LedgerView
 from hub.policy import Ballot, Terms
 from hub.reasons import ReasonTable
+from hub.recent import RecentTicks
 from hub.reference_store import ReferenceStore
 from hub.references import References
 from hub.remote import RemoteHost, seated
@@ -36,39 +40,39 @@ from hub.seats import Case, LocalSeat, Seat
 from hub.statistics import Statistics
 from hub.submissions import RowSubmission, Submission, approved_of, rejected_in
 from hub.trades import TradeLink
+from hub.trading import Trading
 
 log = structlog.get_logger()
 
 
 class Hub:
-    """The hub's whole state. `engines` has those that run in this process, by name."""
+    """The hub's whole state. `engines` has those that run in this process, by name; `version` is the settings'."""
 
-    def __init__(self, settings: Settings, engines: Mapping[str, Engine]) -> None:
+    def __init__(self, settings: Settings, engines: Mapping[str, Engine], version: str = "") -> None:
         hub = settings.hub
-        self.settings, self.version = settings, settings.version()
+        self.settings, self.version = settings, version or settings.version()
+        self.began_ns = time.monotonic_ns()
         self.references = References(settings.reference.data())
         self.universe = self.references.universe
         self.books = Books(self.universe, hub.max_quote_age_ms, hub.depth)
         self._row_books = RowBooks(self.books)
         self.reasons = ReasonTable()
         self.statistics = Statistics()
-        self.sequence = self.epoch = 0
+        self.recent = RecentTicks(hub.rehearsal_ticks)
+        self.sequence = 0
         table = settings.engines.table()
-        budgets = {n: int(e.budget_ms * 1e6) for n, e in table.items() if e.budget_ms is not None}
         self._timeout_codes = {name: self.reasons.timeout(name) for name in table}
         self._vetoes = {name: section.on_timeout == "veto" for name, section in table.items()}
-        self._rounds: Rounds[Submission | RowSubmission] = Rounds(int(hub.deadline_ms * 1e6), budgets)
+        self._rounds: Rounds[Submission | RowSubmission] = Rounds(int(hub.deadline_ms * 1e6))
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns = 0
-        self._terms = Terms(self.universe, hub.min_net_edge_bps, int(hub.decision_ttl_ms * 1e6))
-        self._ledger: Snapshot | None = None
-        self._connection = 0
         self._max_rows = batch_rows(hub.max_batch_ticks, hub.depth)
         options = LinkOptions(hub.window, self._max_rows, hub.max_queue_ticks)
-        self.places, self.seats = seated(settings, engines, self, options)
-        self._asked = tuple(table)
-        content = EngineConfiguration(engines=settings.engines, risk=settings.risk).model_dump_json().encode()
-        self.trades = TradeLink(settings.executor.listen, (self.version, content), self, options)
+        configured = Configured.of(settings, self.version)
+        self.places, self.seats = seated(settings, configured, engines, self, options)
+        self.view = LedgerView(self.places, Trading(self.reasons), self.statistics, self._send_books)
+        self.trades = self.view.trades = TradeLink(settings.executor.listen, configured, self.view, options)
+        self._arrange()
         for seat in self.seats:
             seat.reason_codes = self.reasons.engine(())
             if isinstance(seat, LocalSeat):
@@ -83,6 +87,26 @@ class Hub:
             for place in self.places:
                 if isinstance(place, RemoteHost):
                     links.create_task(place.link.run())
+
+    def adopt(self, settings: Settings, configured: Configured) -> None:
+        """Judge by these settings from the next tick on: here, and at every peer, in one step that nothing parts.
+
+        Rounds under way keep what they were opened with; what they ask was queued before, and is judged by the old.
+        """
+        self.settings, self.version = settings, configured.version
+        self._arrange()
+        for place in self.places:
+            place.adopt(configured)
+        self.trades.adopt(configured)
+
+    def _arrange(self) -> None:
+        """What the hub itself does by its settings."""
+        hub, engines = self.settings.hub, self.settings.engines
+        budgets = {n: int(e.budget_ms * 1e6) for n, e in engines.table().items() if e.budget_ms is not None}
+        self._rounds.configure(int(hub.deadline_ms * 1e6), budgets)
+        self._terms = Terms(self.universe, hub.min_net_edge_bps, int(hub.decision_ttl_ms * 1e6))
+        self.books.max_age_ns = hub.max_quote_age_ms * 1e6
+        self._assembly = Assembly.of(engines, self.places)
 
     # Ticks and reference data in.
 
@@ -114,7 +138,8 @@ class Hub:
         resolved = self.books.apply(ticks, first, depth=True)
         if self.trades.up:
             self.trades.ticks(np.arange(first, self.sequence), ticks)
-        self._open(Submission(ticks, first, resolved, reply, binding=True, connection=self._connection), None)
+        self.recent.keep(ticks, resolved)
+        self._open(Submission(ticks, first, resolved, reply, True, self.view.connection, self._terms), None)
 
     def submit_rows(self, ticks: list[Tick], reply: Reply) -> None:
         """As `submit`, for a few ticks."""
@@ -126,29 +151,33 @@ class Hub:
         self.sequence += len(ticks)
         if self.trades.up:
             self.trades.ticks(np.arange(first, self.sequence), tick_columns(ticks))
-        self._open(RowSubmission(ticks, first, resolved, reply, binding=True, connection=self._connection), None)
+        self.recent.keep(ticks, resolved)
+        self._open(RowSubmission(ticks, first, resolved, reply, True, self.view.connection, self._terms), None)
 
     def evaluate(self, tick: Tick, reply: Reply, deadline_ns: int | None) -> None:
         """Judge one tick against the current books without a trace of it."""
         row = self._row_books.peek(tick)
         submission: Submission | RowSubmission
         if row is not None:
-            submission = RowSubmission([tick], 0, [row], reply, binding=False, connection=self._connection)
+            submission = RowSubmission([tick], 0, [row], reply, False, self.view.connection, self._terms)
         else:
             ticks = tick_columns([tick])
             resolved = self.books.peek(ticks, depth=True)
-            submission = Submission(ticks, 0, resolved, reply, binding=False, connection=self._connection)
+            submission = Submission(ticks, 0, resolved, reply, False, self.view.connection, self._terms)
         self._open(submission, deadline_ns)
 
     def _open(self, submission: Submission | RowSubmission, deadline_ns: int | None) -> None:
         asked = submission.asked()
-        engines = self._asked if len(asked) else ()
+        engines = self._assembly.asked if len(asked) else ()
         round_ = self._rounds.open(engines, len(asked), submission, time.monotonic_ns(), deadline_ns)
         if engines:
             submission.case = Case.of(round_.number, asked)
-            for place in self.places:
+            for place in self._assembly.voting:
                 place.ask(submission.case)
         self._settle()
+        if self._assembly.shadows and submission.case is not None:
+            for place in self._assembly.shadows:
+                place.ask(submission.case)
         if round_.due_ns:
             self._set_timer(min(round_.due_ns.values()))
 
@@ -160,8 +189,10 @@ class Hub:
         arrival = self._rounds.verdicts(seat.name, case.number, verdicts, time.monotonic_ns())
         if arrival is Arrival.COUNTED:
             case.reason_codes[seat.name] = seat.reason_codes
-        else:
+        elif seat.name in self._assembly.asked:
             self.statistics.stray[arrival] += len(verdicts)
+        else:
+            seat.tally.rejected += rejected_in(verdicts)
         self._settle()
 
     def no_answer(self, seat: Seat, case: Case) -> None:
@@ -169,9 +200,10 @@ class Hub:
         self._rounds.lost(seat.name, case.number)
         self._settle()
 
-    def shed(self, case: Case, rows: Ints) -> None:
-        """Rows given up in a full queue."""
-        self._rounds.shed(case.number, rows)
+    def shed(self, case: Case, rows: Ints, engines: Sequence[str]) -> None:
+        """Rows given up in a full queue; of no matter where none of these engines has a say."""
+        if self._rounds.asks(case.number, engines):
+            self._rounds.shed(case.number, rows)
 
     def stated_reasons(self, seat: Seat, stated: Iterable[str]) -> None:
         """What an engine may reject for."""
@@ -183,28 +215,16 @@ class Hub:
 
     def ledger(self) -> Snapshot | None:
         """The executor's state, with every report since its snapshot; None before the first connection."""
-        return self._ledger
+        return self.view.snapshot
 
-    def connected(self, snapshot: Snapshot) -> None:
-        """The executor's word: from here on its state and its epoch count."""
-        self.epoch, self._ledger = snapshot.epoch, snapshot
-        self._connection += 1
+    @property
+    def epoch(self) -> int:
+        """The ledger's; 0 before the first connection."""
+        return self.view.epoch
+
+    def _send_books(self) -> None:
         # Without the books, a decision could meet one leg's book only, and be executed by half.
         self.trades.books(self.sequence - 1, self.books.ticks())
-        for place in self.places:
-            place.snapshot(snapshot)
-        log.info("executor connected", epoch=snapshot.epoch)
-
-    def disconnected(self) -> None:
-        """Nothing is approved until it is back; `_decided` asks the link."""
-
-    def reported(self, report: Report) -> None:
-        """What became of a decision: for the engines that keep the state."""
-        if self._ledger is not None:
-            self._ledger = self._ledger.after(report.values)
-        self.statistics.report(report)
-        for place in self.places:
-            place.report(report)
 
     # Rounds that are over.
 
@@ -257,12 +277,17 @@ class Hub:
 
     def _folded(self, round_: Round[Submission | RowSubmission]) -> Decided:
         s = round_.payload
-        terms = self._terms.with_executor(self.trades.up and s.connection == self._connection)
-        return s.decided(self._ballots(round_), round_.shed, terms, self.reasons.names)
+        terms = s.terms.with_executor(self.trades.up and s.connection == self.view.connection)
+        decided = s.decided(self._ballots(round_), round_.shed, terms, self.reasons.names)
+        if self.view.trading.restricted:
+            return self.view.trading.withheld(decided, self.view.snapshot, self.universe)
+        return decided
 
     def _ballots(self, round_: Round[Submission | RowSubmission]) -> list[Ballot[Answer | None]]:
         case, ballots = round_.payload.case, []
         for seat in self.seats:
+            if seat.name not in round_.asked:
+                continue
             name, codes = seat.name, seat.reason_codes
             answer = round_.answers.get(name)
             if answer is None or case is None:

@@ -5,7 +5,7 @@ left verdicts out would not be one.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from arbhub.columns import Ints, Opportunities, Verdicts
 from arbhub.engine import Engine
@@ -15,6 +15,8 @@ from arbhub.rows import Answer, verdict_columns
 from arbhub.service import ServiceError
 from arbhub.settings.schema import Settings
 from arbhub.state import Report, Snapshot
+from hub.assembly import Assembly
+from hub.configured import Configured
 from hub.policy import Ballot
 from hub.reasons import ReasonTable
 from hub.references import References
@@ -28,8 +30,10 @@ STALL_S = 60.0
 class Panel:
     """Engines at their places. Use as an async context manager: it connects, and ends the links."""
 
-    def __init__(self, settings: Settings, engines: Mapping[str, Engine], reasons: ReasonTable) -> None:
-        self._reasons, self._number = reasons, 0
+    def __init__(
+        self, settings: Settings, engines: Mapping[str, Engine], reasons: ReasonTable, connect_s: float = CONNECT_S
+    ) -> None:
+        self._reasons, self._number, self._connect_s = reasons, 0, connect_s
         self._answers: dict[str, Verdicts] = {}
         self._missing: str | None = None
         self._references = References()
@@ -37,7 +41,10 @@ class Panel:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         rows = batch_rows(settings.hub.max_batch_ticks, settings.hub.depth)
-        self._places, self.seats = seated(settings, engines, self, LinkOptions(1, rows, 1 << 30, STALL_S))
+        configured, options = Configured.of(settings, settings.version()), LinkOptions(1, rows, 1 << 30, STALL_S)
+        places, seats = seated(settings, configured, engines, self, options)
+        assembly = Assembly.of(settings.engines, places)
+        self._places, self.seats = assembly.voting, [seat for seat in seats if seat.name in assembly.asked]
         self._hosts = settings.engines.hosts()
 
     async def __aenter__(self) -> "Panel":
@@ -47,7 +54,7 @@ class Panel:
             elif isinstance(place, RemoteHost):
                 self._tasks.append(asyncio.create_task(place.link.run()))
         try:
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(self._connect_s):
                 while not all(seat.up for seat in self.seats):
                     await self._woken()
         except TimeoutError:
@@ -111,19 +118,19 @@ class Panel:
 
     def verdicts(self, seat: Seat, case: Case, verdicts: Answer) -> None:
         """An engine's answer."""
-        if case.number == self._number:
+        if case.number == self._number and seat in self.seats:
             self._answers[seat.name] = verdict_columns(verdicts) if isinstance(verdicts, list) else verdicts
             self._wake.set()
 
     def no_answer(self, seat: Seat, case: Case) -> None:
         """An engine that was lost."""
-        if case.number == self._number:
+        if case.number == self._number and seat in self.seats:
             self._missing = self._missing or seat.name
             self._wake.set()
 
-    def shed(self, case: Case, rows: Ints) -> None:
+    def shed(self, case: Case, rows: Ints, engines: Sequence[str]) -> None:
         """Cannot be: one case at a time fits any queue."""
-        raise AssertionError(f"{len(rows)} rows of case {case.number} were shed in a replay")
+        raise AssertionError(f"{len(rows)} rows of case {case.number} for {engines} were shed in a replay")
 
     def ledger(self) -> Snapshot | None:
         """The state as of now."""

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from arbhub import rowwire
 from arbhub.columns import ABSTAIN, Floats, Ints, Verdicts
 from arbhub.control import encode_report, encode_snapshot
-from arbhub.engine import Engine, EngineConfiguration
+from arbhub.engine import Engine
 from arbhub.link import Link, LinkOptions
 from arbhub.queueing import Chunk, Shed
 from arbhub.rows import MAX_ROWS, Verdict, opportunity_columns, verdict_rows
@@ -26,6 +26,7 @@ from arbhub.state import Report, Snapshot
 from arbhub.v1 import engine_pb2, opportunity_pb2
 from arbhub.wire import ColumnError, batch_frame, decode_verdicts, needed, nested, submessage, verdicts_in
 from hub import rowfold
+from hub.configured import Configured, Offering
 from hub.policy import sound
 from hub.references import References
 from hub.seats import Case, LocalSeat, Owner, Place, Seat, Tally
@@ -85,19 +86,25 @@ class RemoteHost:
         self,
         place: str,
         names: Sequence[str],
-        configuration: tuple[str, EngineConfiguration],
+        configured: Configured,
         owner: Owner,
         options: LinkOptions,
     ) -> None:
-        self.place = place
+        self.place, self.names = place, tuple(names)
+        self.shadow = False
+        """Whether nobody waits for any of them: then they are asked what is decided already, too."""
         self._owner = owner
-        self._version, self._configuration = configuration
+        self.configuration = Offering(", ".join(names), configured, _frame)
         self._references: References | None = None
         self.link: Link[Case] = Link(", ".join(names), place, METHOD, self, options)
         self.seats = {name: RemoteSeat(name, self) for name in names}
         self._greeted: list[RemoteSeat] = []  # in the order of their hellos, which is that of verdicts
         self._wants_depth = self._wants_state = False
         self._read: frozenset[str] = frozenset()
+
+    def adopt(self, configured: Configured) -> None:
+        """Commit what they accepted, or tell them whole; without a stream the next one begins with it."""
+        self.configuration.adopt(configured, self.link.control if self.link.open else None)
 
     def reference(self, references: References) -> None:
         """Tell them now, and at each connection."""
@@ -122,16 +129,13 @@ class RemoteHost:
             self._silent(case)
             return
         for gone in shed:
-            self._owner.shed(gone.payload, gone.rows)
+            self._owner.shed(gone.payload, gone.rows, self.names)
 
     # What the link asks of its peer object.
 
     def greeting(self) -> Iterable[bytes]:
         """Configuration and reference data; the state follows the hellos where an engine wants it."""
-        configuration = engine_pb2.Configuration(
-            version=self._version, settings_json=self._configuration.model_dump_json().encode()
-        )
-        yield _frame(configuration=configuration)
+        yield self.configuration.greeting()
         if self._references is not None:
             yield submessage(REFERENCE, self._references.encoded())
 
@@ -145,7 +149,7 @@ class RemoteHost:
 
     def wanted(self, payload: Case) -> bool:
         """A case that is decided already need not be asked."""
-        return self._owner.still_open(payload)
+        return self.shadow or self._owner.still_open(payload)
 
     def received(self, message: bytes) -> None:
         """A hello or an answer; whatever is neither ends the stream."""
@@ -159,12 +163,15 @@ class RemoteHost:
             self._answered(reply.batch.batch_id, [columns.SerializeToString() for columns in reply.batch.verdicts])
         elif kind == "hello":
             self._hello(reply.hello)
+        elif kind == "offer_reply":
+            self.configuration.replied(reply.offer_reply)
         else:
             raise DecodeError("an engine's frame is neither hello nor verdicts")
 
     def down(self, lost: list[Shed[Case]]) -> None:
         """Nobody need wait for what was asked."""
         self._greeted, self._wants_state = [], False  # until they say so again
+        self.configuration.ended()
         for gone in lost:
             self._silent(gone.payload)
 
@@ -235,20 +242,19 @@ class RemoteHost:
 
 
 def seated(
-    settings: Settings, engines: Mapping[str, Engine], owner: Owner, options: LinkOptions
+    settings: Settings, configured: Configured, engines: Mapping[str, Engine], owner: Owner, options: LinkOptions
 ) -> tuple[list[Place], list[Seat]]:
     """The places of all engines and their seats, these in the order of the fold; `engines` has those inside."""
-    configuration = EngineConfiguration(engines=settings.engines, risk=settings.risk)
-    hosts, version = settings.engines.hosts(), settings.version()
+    hosts = settings.engines.hosts()
     places: list[Place] = []
     seats: dict[str, Seat] = {}
     for name, section in settings.engines.table().items():
         if section.place == IN_PROCESS:
-            local = LocalSeat(engines[name], configuration, owner)
+            local = LocalSeat(engines[name], configured.engines, owner)
             places.append(local)
             seats[name] = local
         elif name not in seats:
-            host = RemoteHost(section.place, hosts[section.place], (version, configuration), owner, options)
+            host = RemoteHost(section.place, hosts[section.place], configured, owner, options)
             places.append(host)
             seats.update(host.seats)
     return places, [seats[name] for name in settings.engines.table()]

@@ -62,6 +62,15 @@ class Rounds(Generic[T]):
     def __len__(self) -> int:
         return len(self._open)
 
+    def configure(self, deadline_ns: int, budgets_ns: Mapping[str, int]) -> None:
+        """The time that rounds have from the next one on."""
+        self._deadline_ns, self._budgets_ns = deadline_ns, dict(budgets_ns)
+
+    def asks(self, number: int, engines: Iterable[str]) -> bool:
+        """Whether any of these engines has a say in a round that is open."""
+        round_ = self._open.get(number)
+        return round_ is not None and not round_.asked.isdisjoint(engines)
+
     def open(
         self, engines: Iterable[str], rows: int, payload: T, now_ns: int, deadline_ns: int | None = None
     ) -> Round[T]:

@@ -7,7 +7,7 @@ verdicts are in, or that there will be none.
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,9 +18,11 @@ from arbhub import rowwire, wire
 from arbhub.columns import Ints, Opportunities
 from arbhub.engine import Engine, EngineConfiguration
 from arbhub.queueing import keys
+from arbhub.reference import Universe
 from arbhub.rows import Answer, Opportunity, opportunity_columns
 from arbhub.state import Report, Snapshot
 from hub import rowfold
+from hub.configured import Configured
 from hub.references import References
 
 log = structlog.get_logger()
@@ -88,8 +90,8 @@ class Owner(Protocol):
     def no_answer(self, seat: "Seat", case: Case) -> None:
         """There will be no answer to a case."""
 
-    def shed(self, case: Case, rows: Ints) -> None:
-        """Rows of a case that were given up on the way."""
+    def shed(self, case: Case, rows: Ints, engines: Sequence[str]) -> None:
+        """Rows of a case that were given up on the way to these engines."""
 
     def stated_reasons(self, seat: "Seat", reasons: Iterable[str]) -> None:
         """The engine has said why it may reject."""
@@ -127,6 +129,12 @@ class Seat(Protocol):
 class Place(Protocol):
     """Where engines run: what is told and asked there is told to and asked of all of them at once."""
 
+    names: tuple[str, ...]
+    """The engines there."""
+
+    def adopt(self, configured: Configured) -> None:
+        """Have them judge by a configuration whatever is asked from here on."""
+
     def reference(self, references: References) -> None:
         """Tell new reference data."""
 
@@ -149,9 +157,32 @@ class LocalSeat:
 
     def __init__(self, engine: Engine, configuration: EngineConfiguration, owner: Owner) -> None:
         self.name, self.tally = engine.name, Tally()
+        self.names: tuple[str, ...] = (engine.name,)
         self._engine, self._owner = engine, owner
-        self._failing = False
+        self._failing = self.lost = False
+        self._universe = Universe()
         engine.configure(configuration)
+
+    def fresh(self) -> Engine:
+        """Another engine of this kind, which knows nothing."""
+        return type(self._engine)()
+
+    def tried(self, configuration: EngineConfiguration) -> str:
+        """Why the engine could not run with a configuration; empty: it could."""
+        try:
+            self._engine.tried(configuration, self._universe)
+        except Exception as error:
+            return str(error) or type(error).__name__
+        return ""
+
+    def adopt(self, configured: Configured) -> None:
+        """Run with it from here on; an engine that fails to gives no answers until it does."""
+        try:
+            self._engine.configure(configured.engines)
+            self.lost = False
+        except Exception:
+            log.exception("engine failed to take its configuration", engine=self.name)
+            self.lost = True
 
     def introduce(self) -> None:
         """Say the engine's reasons to the owner."""
@@ -159,7 +190,8 @@ class LocalSeat:
 
     def reference(self, references: References) -> None:
         """Hand the universe over."""
-        self._engine.reference(references.universe)
+        self._universe = references.universe
+        self._engine.reference(self._universe)
 
     def snapshot(self, snapshot: Snapshot) -> None:
         """Hand the state over where it is wanted."""
@@ -183,6 +215,8 @@ class LocalSeat:
 
     def _judged(self, case: Case) -> Answer | None:
         """The verdicts, None where there are none; the log says once why, until the engine is well again."""
+        if self.lost:
+            return None
         try:
             answer = self._engine.answer(case.opportunities)
             if not rowfold.is_answer(answer, len(case), len(self._engine.reasons)):

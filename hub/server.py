@@ -16,10 +16,14 @@ import structlog
 from arbhub.columns import MAX_TS_NS
 from arbhub.engine import Engine
 from arbhub.rows import Decision, Tick, decision_rows
-from arbhub.service import OnReady, OpenStreams, serving, settle_memory
+from arbhub.service import OnReady, OpenStreams, ServiceError, serving, settle_memory
 from arbhub.settings.schema import Settings
+from arbhub.settings.source import Source
 from arbhub.v1 import hub_pb2
+from hub.admin import Admin
+from hub.admin_server import administered
 from hub.hub import Hub
+from hub.memory import Memory
 from hub.reference_store import second_level
 from hub.replies import Decided
 from hub.session import RefusedError, Session, leg
@@ -117,9 +121,10 @@ class HubServicer:
             if not answer.done():  # the caller may have gone
                 answer.set_result(decided)
 
+        version = self._hub.version  # that it is judged by
         self._hub.evaluate(tick, reply, limit)
         (decision,) = decision_rows(await answer)
-        return _evaluation(self._hub, decision, time.monotonic_ns() - received_ns)
+        return _evaluation(self._hub, version, decision, time.monotonic_ns() - received_ns)
 
     async def watch(self, request: hub_pb2.WatchRequest, _: Context) -> AsyncIterator[hub_pb2.Status]:
         """The hub's state, again and again."""
@@ -179,7 +184,7 @@ async def _write_all(session: Session, written: asyncio.Event, context: Context)
                 await context.write(session.pop())
 
 
-def _evaluation(hub: Hub, d: Decision, held_ns: int) -> hub_pb2.EvaluateReply:
+def _evaluation(hub: Hub, version: str, d: Decision, held_ns: int) -> hub_pb2.EvaluateReply:
     venues = hub.universe.venues
     return hub_pb2.EvaluateReply(
         approved=d.approved,
@@ -193,9 +198,20 @@ def _evaluation(hub: Hub, d: Decision, held_ns: int) -> hub_pb2.EvaluateReply:
         quantity=d.quantity,
         buy_limit=d.buy_limit,
         sell_limit=d.sell_limit,
-        config_version=hub.version,
+        config_version=version,
         held_ns=held_ns,
     )
+
+
+def _administrable(settings: Settings, engines: Mapping[str, Engine], source: Source) -> tuple[Hub, Admin]:
+    """A hub that remembers: it runs with what was last committed, unless the file has changed since."""
+    try:
+        memory = Memory.opened(settings.hub.state_dir)
+        settings, committed = memory.begin(settings, time.time_ns())
+    except OSError as error:
+        raise ServiceError(f"hub.state_dir {settings.hub.state_dir}: {error.strerror}") from None
+    hub = Hub(settings, engines, committed.version)
+    return hub, Admin(hub, source, memory)
 
 
 async def run(
@@ -203,14 +219,19 @@ async def run(
     engines: Mapping[str, Engine],
     shutdown: asyncio.Event,
     on_ready: OnReady | None = None,
+    source: Source | None = None,
 ) -> None:
-    """Serve the hub until `shutdown`; `engines` has those that are to run in this process."""
-    hub = Hub(settings, engines)
+    """Serve the hub until `shutdown`; `engines` has those that are to run in this process.
+
+    `source` is where the settings came from, for an operator to change them; without it the hub has no admin.
+    """
+    hub, admin = _administrable(settings, engines, source) if source else (Hub(settings, engines), None)
     servicer = HubServicer(hub, shutdown)
     links = asyncio.create_task(hub.run())
     try:
         async with (
             second_level(settings.redis, hub) as hub.reference_store,
+            administered(admin, settings.hub.admin_listen) if admin else contextlib.nullcontext(),
             serving(settings.hub.listen, servicer.register, [SERVICE], on_ready, servicer.drain) as port,
         ):
             log.info("serving", service="hub", port=port, config_version=hub.version)

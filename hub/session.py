@@ -113,7 +113,8 @@ class Session:
         _bound(message)
         ticks = self._translated(decode_ticks(message))
         self.unanswered += 1
-        self._hub.submit(ticks, lambda decided: self._answer(batch_id, received_ns, decided))
+        version = self._hub.version  # that it is judged by, whatever is in force when it is answered
+        self._hub.submit(ticks, lambda decided: self._answer(batch_id, received_ns, version, decided))
 
     def _plain(self, frame: bytes) -> bool:
         """Take a batch that is laid out as our own clients do; False where it is none, and protobuf has to read it."""
@@ -139,7 +140,8 @@ class Session:
                 return False
             rows.append(Tick(t.ts_ns, instruments[t.instrument], venues[t.venue], *t[3:]))
         self.unanswered += 1
-        self._hub.submit_rows(rows, lambda decided: self._answer(batch_id, received_ns, decided))
+        version = self._hub.version
+        self._hub.submit_rows(rows, lambda decided: self._answer(batch_id, received_ns, version, decided))
         return True
 
     def _translated(self, t: Ticks) -> Ticks:
@@ -156,7 +158,7 @@ class Session:
             raise ColumnError("column ts_ns has a time beyond all years: it is in nanoseconds since 1970")
         return Ticks(t.ts_ns, self._instrument[t.instrument], self._venue[t.venue], t.bids, t.asks, t.ts_event_ns)
 
-    def _answer(self, batch_id: int, received_ns: int, decided: Decided) -> None:
+    def _answer(self, batch_id: int, received_ns: int, version: str, decided: Decided) -> None:
         self.unanswered -= 1
         u = self._hub.universe
         if self._named != (len(u.venues), len(u.symbols)):
@@ -164,9 +166,9 @@ class Session:
         held_ns = time.monotonic_ns() - received_ns
         hub = self._hub
         if isinstance(decided, list):
-            self._put(encode_rows(batch_id, decided, hub.reasons.names, hub.epoch, hub.version, held_ns))
+            self._put(encode_rows(batch_id, decided, hub.reasons.names, hub.epoch, version, held_ns))
         else:
-            self._put(encode_batch(batch_id, decided, hub.epoch, hub.version, held_ns))
+            self._put(encode_batch(batch_id, decided, hub.epoch, version, held_ns))
         self.on_answer()
 
     def _name(self) -> None:

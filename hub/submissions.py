@@ -38,7 +38,8 @@ Said = Sequence[Ballot[Answer | None]]
 class Submission:
     """Columns. `binding`: it came over the stream, so what is approved is traded.
 
-    `connection` is the executor's at the time: only that one knows the books that the batch was judged by.
+    `connection` is the executor's at the time: only that one knows the books that the batch was judged by. `terms`
+    are those of the configuration in force then, by which engines judge it too.
     """
 
     ticks: Ticks
@@ -47,6 +48,7 @@ class Submission:
     reply: Reply
     binding: bool
     connection: int
+    terms: Terms
     case: Case | None = None
 
     def asked(self) -> Opportunities:
@@ -68,6 +70,7 @@ class RowSubmission:
     reply: Reply
     binding: bool
     connection: int
+    terms: Terms
     case: Case | None = None
 
     def asked(self) -> list[Opportunity]:
@@ -80,15 +83,18 @@ class RowSubmission:
         if self.case is not None:
             if shed or any(ballot.verdicts is None for ballot in said):
                 ticks = tick_columns(self.ticks)
-                return _decided(ticks, self.first_sequence, self._columns(), said, shed, terms, names)
+                return _decided(ticks, self.first_sequence, resolved_columns(self.resolved), said, shed, terms, names)
             for ballot in said:
                 answer = ballot.verdicts
                 ballots.append(ballot.of(verdict_rows(answer) if isinstance(answer, Verdicts) else answer or []))
         return decide(self.ticks, self.first_sequence, self.resolved, ballots, terms)
 
-    def _columns(self) -> Resolved:
-        outcome = np.array([row.outcome for row in self.resolved], np.int64)
-        return Resolved(outcome, np.nonzero(outcome == OPPORTUNITY)[0], opportunity_columns(self.asked()))
+
+def resolved_columns(rows: Sequence[ResolvedRow]) -> Resolved:
+    """The same of rows as columns."""
+    outcome = np.array([row.outcome for row in rows], np.int64)
+    asked = [row.opportunity for row in rows if row.opportunity is not None]
+    return Resolved(outcome, np.nonzero(outcome == OPPORTUNITY)[0], opportunity_columns(asked))
 
 
 def _decided(

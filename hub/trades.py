@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from arbhub.columns import Decisions, Ints, Ticks
 from arbhub.control import decode_report, decode_snapshot
@@ -17,8 +17,9 @@ from arbhub.link import Link, LinkOptions
 from arbhub.queueing import Chunk, Shed, keys
 from arbhub.state import Report, Snapshot
 from arbhub.v1 import executor_pb2
-from arbhub.v1.engine_pb2 import Configuration
+from arbhub.v1.ledger_pb2 import TradingState
 from arbhub.wire import INT64, batch_frame, encode_decisions, encode_ticks, packed, submessage
+from hub.configured import Configured, Offering
 from hub.references import References
 
 METHOD = "/arbhub.v1.Executor/Execute"
@@ -42,14 +43,16 @@ class Listener(Protocol):
     def reported(self, report: Report) -> None:
         """What became of a decision."""
 
+    def trading_changed(self, state: int) -> None:
+        """The ledger's trading state is this now."""
+
 
 class TradeLink:
     """The executor as the hub sees it."""
 
-    def __init__(
-        self, address: str, configuration: tuple[str, bytes], listener: Listener, options: LinkOptions
-    ) -> None:
-        self._configuration, self._listener = configuration, listener
+    def __init__(self, address: str, configured: Configured, listener: Listener, options: LinkOptions) -> None:
+        self.configuration = Offering("executor", configured, _frame)
+        self._listener = listener
         self._references: References | None = None
         self._batch_rows = options.max_batch_rows
         self.link: Link[tuple[Ints, Ticks]] = Link("executor", address, METHOD, self, options)
@@ -58,6 +61,10 @@ class TradeLink:
     def up(self) -> bool:
         """Whether a snapshot has come over a stream that stands."""
         return self.link.up
+
+    def adopt(self, configured: Configured) -> None:
+        """As for the engines."""
+        self.configuration.adopt(configured, self.link.control if self.link.open else None)
 
     def reference(self, references: References) -> None:
         """Tell it now, and at each connection."""
@@ -80,13 +87,16 @@ class TradeLink:
         body = submessage(DECISIONS, encode_decisions(decisions))
         self.link.control(submessage(BATCH, submessage(SLICES, body)))
 
+    def trading(self, state: int) -> None:
+        """The operator's word on trading, for the ledger to keep; without a connection nobody hears it."""
+        if self.link.up:
+            self.link.control(_frame(trading=executor_pb2.SetTrading(state=TradingState.ValueType(state))))
+
     # What the link asks of its peer object.
 
     def greeting(self) -> Iterable[bytes]:
         """Configuration and reference data; the executor answers with a snapshot."""
-        version, settings = self._configuration
-        configuration = Configuration(version=version, settings_json=settings)
-        yield executor_pb2.ExecuteRequest(configuration=configuration).SerializeToString()
+        yield self.configuration.greeting()
         yield submessage(REFERENCE, self._references.encoded() if self._references else b"")
 
     def encode(self, batch_id: int, chunks: list[Chunk[tuple[Ints, Ticks]]]) -> bytes:
@@ -113,6 +123,10 @@ class TradeLink:
             self._listener.reported(decode_report(reply.report))
         elif kind == "ack":
             self.link.answered(reply.ack.batch_id)
+        elif kind == "offer_reply":
+            self.configuration.replied(reply.offer_reply)
+        elif kind == "trading":
+            self._listener.trading_changed(reply.trading.state)
         else:
             snapshot = decode_snapshot(reply.snapshot)
             self.link.ready()
@@ -120,7 +134,12 @@ class TradeLink:
 
     def down(self, _: list[Shed[tuple[Ints, Ticks]]]) -> None:
         """Ticks that were lost need no answer: they were decided long ago."""
+        self.configuration.ended()
         self._listener.disconnected()
+
+
+def _frame(**frame: Message) -> bytes:
+    return executor_pb2.ExecuteRequest(**frame).SerializeToString()  # type: ignore[arg-type]  # one of its frames
 
 
 def _slice(sequence: Ints, ticks: Ticks) -> bytes:

@@ -124,6 +124,7 @@ def on_free_ports(folder: Path) -> dict[str, Any]:
     for port, free in zip(used, free_ports(len(used)), strict=True):
         text = text.replace(f":{port}", f":{free}")
     content = tomllib.loads(text)
+    content["hub"]["state_dir"] = str(folder / "state")
     content["executor"]["ledger_url"] = f"sqlite:///{folder / 'ledger.db'}"
     return content
 

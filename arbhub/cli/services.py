@@ -9,6 +9,7 @@ from arbhub.engine import Engine
 from arbhub.service import run_until_signal
 from arbhub.settings.engines import IN_PROCESS
 from arbhub.settings.schema import Settings
+from arbhub.settings.source import Source
 from arbhub.telemetry import configure_logs
 
 
@@ -27,7 +28,8 @@ def hub(config: ConfigOption, assignments: SetOption = None) -> None:
 
     settings = settings_of(config, assignments)
     configure_logs()
-    run_until_signal(lambda shutdown: run(settings, in_process_engines(settings), shutdown))
+    source = Source(config, tuple(assignments or ()))
+    run_until_signal(lambda shutdown: run(settings, in_process_engines(settings), shutdown, source=source))
 
 
 @app.command()

@@ -29,6 +29,8 @@ class EngineSettings(Section):
     on_timeout: Literal["veto", "abstain"] = "veto"
     budget_ms: Annotated[float, Field(gt=0)] | None = None
     """Its own deadline within the round's; none: the round's."""
+    mode: Literal["active", "shadow", "off"] = "active"
+    """shadow: it is asked and counted, but nobody waits for it and its verdict has no say; off: it is not asked."""
 
 
 class SpreadSettings(EngineSettings):
@@ -67,6 +69,10 @@ class EnginesSettings(Section):
     def table(self) -> dict[str, EngineSettings]:
         """Every engine's section by name, in the order of the fold."""
         return {name: getattr(self, name) for name in type(self).model_fields}
+
+    def voting(self) -> tuple[str, ...]:
+        """The engines whose verdict counts, in the order of the fold."""
+        return tuple(name for name, section in self.table().items() if section.mode == "active")
 
     def hosts(self) -> dict[str, tuple[str, ...]]:
         """The engines of each place outside the hub's process, in the order of the fold: one process a place."""

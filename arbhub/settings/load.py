@@ -27,8 +27,20 @@ class SettingsError(ValueError):
 
 def load(path: Path | None, assignments: Iterable[str] = (), environ: Mapping[str, str] | None = None) -> Settings:
     """The validated settings; `path` None stands for the defaults alone. SettingsError says what is wrong."""
-    place = str(path) if path else "settings"
-    content = _read(path) if path else {}
+    return _over(_read(path) if path else {}, str(path) if path else "settings", assignments, environ)
+
+
+def load_text(
+    text: str, place: str, assignments: Iterable[str] = (), environ: Mapping[str, str] | None = None
+) -> Settings:
+    """The same of a file's text; `place` stands for its name in complaints."""
+    return _over(_parsed(text, place), place, assignments, environ)
+
+
+def _over(
+    content: dict[str, Any], place: str, assignments: Iterable[str], environ: Mapping[str, str] | None
+) -> Settings:
+    """The settings of a file's content, with variables and assignments over it."""
     origin: dict[Key, str] = {}
     variables = os.environ if environ is None else environ
     for name in sorted(n for n in variables if n.startswith(PREFIX)):
@@ -47,18 +59,26 @@ def load(path: Path | None, assignments: Iterable[str] = (), environ: Mapping[st
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return _parsed(path.read_bytes().decode(), str(path))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: is not TOML: {error}") from None
+
+
+def _parsed(text: str, place: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{place}: is not TOML: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"{place}: its tables or lists are nested deeper than any setting") from None
 
 
 def _value(text: str) -> Any:
     try:
         content = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
     return content["value"] if len(content) == 1 else text
 
@@ -67,7 +87,7 @@ def _assignment(text: str) -> tuple[Key, Any]:
     name, equals, value = text.partition("=")
     try:
         tree: Any = tomllib.loads(f"{name} = 0") if equals else {}
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         tree = {}
     key: list[str] = []
     while isinstance(tree, dict) and len(tree) == 1:

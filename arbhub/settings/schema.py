@@ -14,7 +14,7 @@ from arbhub.settings.feed import FeedSettings
 from arbhub.settings.redis import RedisSettings
 from arbhub.settings.risk import RiskSettings
 from arbhub.settings.sandbox import SandboxSettings
-from arbhub.settings.section import Address, Amount, Count, Limit, Section
+from arbhub.settings.section import Address, AddressOrNone, Amount, Count, Limit, Section
 
 DAY_MS = 86_400_000.0  # a time that is added to others has to end
 Fee = Annotated[float, Field(allow_inf_nan=False)]
@@ -34,6 +34,12 @@ class HubSettings(Section):
     """Batches on a link that may be unanswered."""
     max_batch_ticks: Annotated[int, Field(ge=1, le=65536)] = 4096
     max_queue_ticks: Count = 16384
+    admin_listen: AddressOrNone = "127.0.0.1:7407"
+    """Where `arbhub admin` finds the hub; empty: nowhere."""
+    state_dir: str = ".arbhub"
+    """A folder for the committed configurations and the trading state; empty: remembered until the hub ends."""
+    rehearsal_ticks: Annotated[int, Field(ge=0, le=65536)] = 2000
+    """About how many of the latest ticks are kept, for a new configuration to be tried on."""
 
 
 class ExecutorSettings(Section):
@@ -123,6 +129,9 @@ class Settings(Section):
                     f"engines.{name}.budget_ms: is {engine.budget_ms:g}, but an engine's budget must be at most "
                     f"the round's deadline, hub.deadline_ms = {self.hub.deadline_ms:g}"
                 )
+        if self.engines.risk.mode != "active":
+            mode = self.engines.risk.mode
+            yield f'engines.risk.mode: is "{mode}", but risk always has its say: only "active" is allowed'
         for venue, symbols in self.reference.listings.items():
             for symbol in symbols:
                 try:

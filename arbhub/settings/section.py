@@ -36,6 +36,7 @@ def _address(text: str) -> str:
 MAX_SOCKET_PATH = 107  # bytes: what the kernel's sockaddr_un holds
 HostPort = Annotated[str, AfterValidator(_host_port)]
 Address = Annotated[str, AfterValidator(_address)]
+AddressOrNone = Annotated[str, AfterValidator(lambda text: text and _address(text))]  # empty: nowhere
 # `inf` turns a limit off, so limits allow it and amounts do not; NaN is never a setting.
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0)]

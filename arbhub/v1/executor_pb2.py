@@ -28,7 +28,7 @@ from arbhub.v1 import ledger_pb2 as arbhub_dot_v1_dot_ledger__pb2
 from arbhub.v1 import market_pb2 as arbhub_dot_v1_dot_market__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61rbhub/v1/executor.proto\x12\tarbhub.v1\x1a\x18\x61rbhub/v1/decision.proto\x1a\x16\x61rbhub/v1/engine.proto\x1a\x16\x61rbhub/v1/ledger.proto\x1a\x16\x61rbhub/v1/market.proto\"\xa5\x01\n\x0e\x45xecuteRequest\x12\x31\n\rconfiguration\x18\x01 \x01(\x0b\x32\x18.arbhub.v1.ConfigurationH\x00\x12-\n\treference\x18\x02 \x01(\x0b\x32\x18.arbhub.v1.ReferenceDataH\x00\x12(\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x17.arbhub.v1.ExecuteBatchH\x00\x42\x07\n\x05\x66rame\"I\n\x0c\x45xecuteBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12\'\n\x06slices\x18\x02 \x03(\x0b\x32\x17.arbhub.v1.ExecuteSlice\"{\n\x0c\x45xecuteSlice\x12\x15\n\rtick_sequence\x18\x01 \x03(\x10\x12%\n\x05ticks\x18\x02 \x01(\x0b\x32\x16.arbhub.v1.TickColumns\x12-\n\tdecisions\x18\x03 \x01(\x0b\x32\x1a.arbhub.v1.DecisionColumns\"\x90\x01\n\x0c\x45xecuteReply\x12,\n\x08snapshot\x18\x01 \x01(\x0b\x32\x18.arbhub.v1.StateSnapshotH\x00\x12#\n\x06report\x18\x02 \x01(\x0b\x32\x11.arbhub.v1.ReportH\x00\x12$\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x15.arbhub.v1.ExecuteAckH\x00\x42\x07\n\x05\x66rame\"\x1e\n\nExecuteAck\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x32M\n\x08\x45xecutor\x12\x41\n\x07\x45xecute\x12\x19.arbhub.v1.ExecuteRequest\x1a\x17.arbhub.v1.ExecuteReply(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61rbhub/v1/executor.proto\x12\tarbhub.v1\x1a\x18\x61rbhub/v1/decision.proto\x1a\x16\x61rbhub/v1/engine.proto\x1a\x16\x61rbhub/v1/ledger.proto\x1a\x16\x61rbhub/v1/market.proto\"\xc0\x02\n\x0e\x45xecuteRequest\x12\x31\n\rconfiguration\x18\x01 \x01(\x0b\x32\x18.arbhub.v1.ConfigurationH\x00\x12-\n\treference\x18\x02 \x01(\x0b\x32\x18.arbhub.v1.ReferenceDataH\x00\x12(\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x17.arbhub.v1.ExecuteBatchH\x00\x12!\n\x05offer\x18\x04 \x01(\x0b\x32\x10.arbhub.v1.OfferH\x00\x12#\n\x06\x63ommit\x18\x05 \x01(\x0b\x32\x11.arbhub.v1.CommitH\x00\x12\'\n\x08withdraw\x18\x06 \x01(\x0b\x32\x13.arbhub.v1.WithdrawH\x00\x12(\n\x07trading\x18\x07 \x01(\x0b\x32\x15.arbhub.v1.SetTradingH\x00\x42\x07\n\x05\x66rame\"4\n\nSetTrading\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.arbhub.v1.TradingState\"8\n\x0eTradingChanged\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.arbhub.v1.TradingState\"I\n\x0c\x45xecuteBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12\'\n\x06slices\x18\x02 \x03(\x0b\x32\x17.arbhub.v1.ExecuteSlice\"{\n\x0c\x45xecuteSlice\x12\x15\n\rtick_sequence\x18\x01 \x03(\x10\x12%\n\x05ticks\x18\x02 \x01(\x0b\x32\x16.arbhub.v1.TickColumns\x12-\n\tdecisions\x18\x03 \x01(\x0b\x32\x1a.arbhub.v1.DecisionColumns\"\xec\x01\n\x0c\x45xecuteReply\x12,\n\x08snapshot\x18\x01 \x01(\x0b\x32\x18.arbhub.v1.StateSnapshotH\x00\x12#\n\x06report\x18\x02 \x01(\x0b\x32\x11.arbhub.v1.ReportH\x00\x12$\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x15.arbhub.v1.ExecuteAckH\x00\x12,\n\x0boffer_reply\x18\x04 \x01(\x0b\x32\x15.arbhub.v1.OfferReplyH\x00\x12,\n\x07trading\x18\x05 \x01(\x0b\x32\x19.arbhub.v1.TradingChangedH\x00\x42\x07\n\x05\x66rame\"\x1e\n\nExecuteAck\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x32M\n\x08\x45xecutor\x12\x41\n\x07\x45xecute\x12\x19.arbhub.v1.ExecuteRequest\x1a\x17.arbhub.v1.ExecuteReply(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,15 +36,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'arbhub.v1.executor_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXECUTEREQUEST']._serialized_start=138
-  _globals['_EXECUTEREQUEST']._serialized_end=303
-  _globals['_EXECUTEBATCH']._serialized_start=305
-  _globals['_EXECUTEBATCH']._serialized_end=378
-  _globals['_EXECUTESLICE']._serialized_start=380
-  _globals['_EXECUTESLICE']._serialized_end=503
-  _globals['_EXECUTEREPLY']._serialized_start=506
-  _globals['_EXECUTEREPLY']._serialized_end=650
-  _globals['_EXECUTEACK']._serialized_start=652
-  _globals['_EXECUTEACK']._serialized_end=682
-  _globals['_EXECUTOR']._serialized_start=684
-  _globals['_EXECUTOR']._serialized_end=761
+  _globals['_EXECUTEREQUEST']._serialized_end=458
+  _globals['_SETTRADING']._serialized_start=460
+  _globals['_SETTRADING']._serialized_end=512
+  _globals['_TRADINGCHANGED']._serialized_start=514
+  _globals['_TRADINGCHANGED']._serialized_end=570
+  _globals['_EXECUTEBATCH']._serialized_start=572
+  _globals['_EXECUTEBATCH']._serialized_end=645
+  _globals['_EXECUTESLICE']._serialized_start=647
+  _globals['_EXECUTESLICE']._serialized_end=770
+  _globals['_EXECUTEREPLY']._serialized_start=773
+  _globals['_EXECUTEREPLY']._serialized_end=1009
+  _globals['_EXECUTEACK']._serialized_start=1011
+  _globals['_EXECUTEACK']._serialized_end=1041
+  _globals['_EXECUTOR']._serialized_start=1043
+  _globals['_EXECUTOR']._serialized_end=1120
 # @@protoc_insertion_point(module_scope)

@@ -29,28 +29,84 @@ class ExecuteRequest(_message.Message):
     CONFIGURATION_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    OFFER_FIELD_NUMBER: _builtins.int
+    COMMIT_FIELD_NUMBER: _builtins.int
+    WITHDRAW_FIELD_NUMBER: _builtins.int
+    TRADING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def configuration(self) -> _engine_pb2.Configuration: ...
     @_builtins.property
     def reference(self) -> _market_pb2.ReferenceData: ...
     @_builtins.property
     def batch(self) -> Global___ExecuteBatch: ...
+    @_builtins.property
+    def offer(self) -> _engine_pb2.Offer: ...
+    @_builtins.property
+    def commit(self) -> _engine_pb2.Commit: ...
+    @_builtins.property
+    def withdraw(self) -> _engine_pb2.Withdraw: ...
+    @_builtins.property
+    def trading(self) -> Global___SetTrading: ...
     def __init__(
         self,
         *,
         configuration: _engine_pb2.Configuration | None = ...,
         reference: _market_pb2.ReferenceData | None = ...,
         batch: Global___ExecuteBatch | None = ...,
+        offer: _engine_pb2.Offer | None = ...,
+        commit: _engine_pb2.Commit | None = ...,
+        withdraw: _engine_pb2.Withdraw | None = ...,
+        trading: Global___SetTrading | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "configuration", b"configuration", "frame", b"frame", "reference", b"reference"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "commit", b"commit", "configuration", b"configuration", "frame", b"frame", "offer", b"offer", "reference", b"reference", "trading", b"trading", "withdraw", b"withdraw"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "configuration", b"configuration", "frame", b"frame", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "commit", b"commit", "configuration", b"configuration", "frame", b"frame", "offer", b"offer", "reference", b"reference", "trading", b"trading", "withdraw", b"withdraw"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["configuration", "reference", "batch"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["configuration", "reference", "batch", "offer", "commit", "withdraw", "trading"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
 Global___ExecuteRequest: _TypeAlias = ExecuteRequest  # noqa: Y015
+
+@_typing.final
+class SetTrading(_message.Message):
+    """The ledger's trading state is this from here on, if the stream holds the epoch; answered by a TradingChanged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    state: _ledger_pb2.TradingState.ValueType
+    def __init__(
+        self,
+        *,
+        state: _ledger_pb2.TradingState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTrading: _TypeAlias = SetTrading  # noqa: Y015
+
+@_typing.final
+class TradingChanged(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    state: _ledger_pb2.TradingState.ValueType
+    def __init__(
+        self,
+        *,
+        state: _ledger_pb2.TradingState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TradingChanged: _TypeAlias = TradingChanged  # noqa: Y015
 
 @_typing.final
 class ExecuteBatch(_message.Message):
@@ -112,24 +168,32 @@ class ExecuteReply(_message.Message):
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
     ACK_FIELD_NUMBER: _builtins.int
+    OFFER_REPLY_FIELD_NUMBER: _builtins.int
+    TRADING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def snapshot(self) -> _ledger_pb2.StateSnapshot: ...
     @_builtins.property
     def report(self) -> _ledger_pb2.Report: ...
     @_builtins.property
     def ack(self) -> Global___ExecuteAck: ...
+    @_builtins.property
+    def offer_reply(self) -> _engine_pb2.OfferReply: ...
+    @_builtins.property
+    def trading(self) -> Global___TradingChanged: ...
     def __init__(
         self,
         *,
         snapshot: _ledger_pb2.StateSnapshot | None = ...,
         report: _ledger_pb2.Report | None = ...,
         ack: Global___ExecuteAck | None = ...,
+        offer_reply: _engine_pb2.OfferReply | None = ...,
+        trading: Global___TradingChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "frame", b"frame", "report", b"report", "snapshot", b"snapshot"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "frame", b"frame", "offer_reply", b"offer_reply", "report", b"report", "snapshot", b"snapshot", "trading", b"trading"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "frame", b"frame", "report", b"report", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "frame", b"frame", "offer_reply", b"offer_reply", "report", b"report", "snapshot", b"snapshot", "trading", b"trading"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["snapshot", "report", "ack"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["snapshot", "report", "ack", "offer_reply", "trading"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 

@@ -1,0 +1,93 @@
+"""The hub's state as arbhub.v1.InspectReply says it, as JSON values. Made when somebody asks, and kept short."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from arbhub.link import Link
+from arbhub.state import TRADING_STATES
+from arbhub.v1.ledger_pb2 import TradingState
+from hub.hub import Hub
+from hub.remote import RemoteHost
+from hub.seats import LocalSeat, Place, Seat
+
+
+def inspect(hub: Hub) -> dict[str, Any]:
+    """Everything as of now."""
+    statistics, trading = hub.statistics, hub.view.trading
+    return {
+        "version": hub.version,
+        "uptime_s": (time.monotonic_ns() - hub.began_ns) / 1e9,
+        "epoch": hub.epoch,
+        "ticks": statistics.ticks,
+        "approved": statistics.approved,
+        "rejected": dict(statistics.rejected),
+        "trading_state": state_name(max(trading.state, TRADING_STATES[hub.settings.risk.trading_state])),
+        "commanded": state_name(trading.commanded),
+        "ledger": state_name(trading.ledger),
+        "why": trading.why,
+        "engines": [
+            _engine(hub, place, seat) for seat in hub.seats for place in hub.places if seat.name in place.names
+        ],
+        "links": [*_links(hub)],
+        "decision_latency": figures(statistics.decision_ms),
+    }
+
+
+def figures(values_ms: Iterable[float]) -> dict[str, float]:
+    """As LatencyFigures; zeros where nothing was measured."""
+    values = np.fromiter(values_ms, np.float64)
+    if not len(values):
+        return {}
+    names = ("p50_ms", "p99_ms", "p99_99_ms", "max_ms")
+    return dict(zip(names, np.percentile(values, (50, 99, 99.99, 100)).tolist(), strict=True))
+
+
+def state_name(state: int) -> str:
+    """Of a trading state, as the proto has it."""
+    return TradingState.Name(TradingState.ValueType(state))
+
+
+def _engine(hub: Hub, place: Place, seat: Seat) -> dict[str, Any]:
+    tally = seat.tally
+    breaker = getattr(seat, "breaker", None)
+    return {
+        "name": seat.name,
+        "place": seat.place,
+        "up": seat.up,
+        "mode": hub.settings.engines.table()[seat.name].mode,
+        "breaker": str(getattr(breaker, "state", "")),
+        "latency": figures(ns / 1e6 for ns in tally.latency_ns),
+        "judged": tally.judged,
+        "rejected": tally.rejected,
+        "timeouts": tally.timeouts,
+        "version": _version(hub, place) if seat.up else "",
+    }
+
+
+def _version(hub: Hub, place: Place) -> str:
+    if isinstance(place, RemoteHost):
+        return place.configuration.configured.version
+    return hub.version if isinstance(place, LocalSeat) and not place.lost else ""
+
+
+def _links(hub: Hub) -> Iterable[dict[str, Any]]:
+    window = hub.settings.hub.window
+    for place in hub.places:
+        if isinstance(place, RemoteHost):
+            yield _link(place.link, window, place.configuration.configured.version)
+    yield _link(hub.trades.link, window, hub.trades.configuration.configured.version)
+
+
+def _link(link: Link[Any], window: int, version: str) -> dict[str, Any]:
+    return {
+        "name": link.name,
+        "address": link.address,
+        "up": link.up,
+        "window": window,
+        "unanswered": link.unanswered,
+        "queued_rows": link.queue.rows,
+        "version": version if link.up else "",
+    }
