@@ -121,6 +121,12 @@ class Link(Generic[P]):
             self.queue.push_control(frame)
             self._wake.set()
 
+    def urgent(self, frame: bytes) -> None:
+        """Queue a control frame that need not keep its place: it goes out next."""
+        if self.open:
+            self.queue.push_urgent(frame)
+            self._wake.set()
+
     def ready(self) -> None:
         """Called by the peer object once the other side has introduced itself."""
         self.up = True

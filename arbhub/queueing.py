@@ -1,7 +1,8 @@
 """The one bounded queue of a sender's link: what waits for the window to open.
 
 Sans-I/O, and the same in feed, load driver and hub. Data are chunks of rows, each row with a key (instrument and
-venue); control frames keep their place among them and are never dropped. When the queue is full, the oldest rows
+venue); control frames keep their place among them and are never dropped; urgent ones, which concern nothing that
+waits, go before all. When the queue is full, the oldest rows
 that a newer row of the same key supersedes are shed first, then the oldest; the caller answers them.
 """
 
@@ -59,10 +60,11 @@ class LinkQueue(Generic[P]):
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
         self._items: deque[Chunk[P] | Control] = deque()
+        self._urgent: list[bytes] = []
         self.rows = 0
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._items) + len(self._urgent)
 
     def push(self, payload: P, key: Ints) -> list[Shed[P]]:
         """Queue a payload's rows, if there are any; what had to go for them is returned."""
@@ -76,9 +78,13 @@ class LinkQueue(Generic[P]):
         """Queue a control frame behind what is there."""
         self._items.append(Control(frame))
 
+    def push_urgent(self, frame: bytes) -> None:
+        """Queue a control frame before what is there, but for earlier urgent ones."""
+        self._urgent.append(frame)
+
     def pop_controls(self) -> list[bytes]:
-        """The control frames at the head."""
-        frames = []
+        """The urgent frames, and the control frames at the head."""
+        frames, self._urgent = self._urgent, []
         while self._items and isinstance(self._items[0], Control):
             frames.append(self._items.popleft().frame)  # type: ignore[union-attr]  # just looked at
         return frames
@@ -105,6 +111,7 @@ class LinkQueue(Generic[P]):
         """Empty the queue, control frames too; the rows that were in it are returned."""
         gone = [Shed(c.payload, c.kept()) for c in self._items if isinstance(c, Chunk)]
         self._items.clear()
+        self._urgent.clear()
         self.rows = 0
         return gone
 

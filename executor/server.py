@@ -91,7 +91,8 @@ class Streams:
             if not await self._turns.commit(stream, request.commit.version):
                 raise NotYetError(f"configuration {request.commit.version} was committed without having been offered")
         elif kind == "withdraw":
-            stream.offered = None
+            if stream.offered is not None and stream.offered[0] == request.withdraw.version:
+                stream.offered = None
         elif kind == "trading":
             if request.trading.state not in TRADING_STATES.values():
                 raise UnusableError(f"there is no trading state {request.trading.state}")

@@ -32,7 +32,10 @@ class Configured:
 
 
 class Offering:
-    """One peer behind a link. `frame` makes a control frame of the peer's kind, `send` queues it on the link."""
+    """One peer behind a link. `frame` makes a control frame of the peer's kind, `send` queues it on the link.
+
+    An offer need not wait behind batches, as it changes nothing yet; what comes into force keeps its place.
+    """
 
     def __init__(self, name: str, configured: Configured, frame: Callable[..., bytes]) -> None:
         self.name, self.configured = name, configured

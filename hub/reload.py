@@ -78,6 +78,6 @@ class Proposal:
         for place in self.hub.places:
             if isinstance(place, RemoteHost):
                 name = f"engine {' and '.join(place.names)}"
-                yield name, place.link.up, place.configuration, place.link.control
+                yield name, place.link.up, place.configuration, place.link.urgent
         trades = self.hub.trades
-        yield "executor", trades.up, trades.configuration, trades.link.control
+        yield "executor", trades.up, trades.configuration, trades.link.urgent

@@ -19,7 +19,7 @@ from arbhub.reference import Listing, ReferenceData, Universe
 from arbhub.service import channel, serving
 from arbhub.settings.schema import Settings
 from arbhub.state import ACTIVE, LedgerValues, Snapshot
-from arbhub.v1 import engine_pb2, executor_pb2, hub_pb2, hub_pb2_grpc
+from arbhub.v1 import engine_pb2, executor_pb2, hub_pb2, hub_pb2_grpc, ledger_pb2
 from arbhub.wire import decode_decisions, encode_ticks, encode_verdicts
 from engines.table import ENGINES
 from hub.server import run
@@ -272,6 +272,13 @@ class EngineStream(ServedFake):
             self.changed()
             if request.WhichOneof("frame") == "batch":
                 await self.answer(request.batch, context)
+            elif request.WhichOneof("frame") == "offer":
+                await self.consider(request.offer, context)
+
+    async def consider(self, offer: engine_pb2.Offer, context: Any) -> None:
+        """Accept a configuration."""
+        reply = engine_pb2.OfferReply(version=offer.version, accepted=True)
+        await context.write(engine_pb2.EngineReply(offer_reply=reply).SerializeToString())
 
 
 class FakeEngine(EngineStream):
@@ -427,4 +434,17 @@ class ScriptedExecutor(ServedFake):
                 await self.say(snapshot=encode_snapshot(Snapshot(self.epoch, True, self.values)))
             elif kind == "batch":
                 await self.say(ack=executor_pb2.ExecuteAck(batch_id=request.batch.batch_id))
+            elif kind == "offer":
+                await self.say(offer_reply=self.considered(request.offer))
+            elif kind == "trading":
+                await self.trade(request.trading.state)
             self.changed()
+
+    def considered(self, offer: engine_pb2.Offer) -> engine_pb2.OfferReply:
+        """Accept a configuration."""
+        return engine_pb2.OfferReply(version=offer.version, accepted=True)
+
+    async def trade(self, state: "ledger_pb2.TradingState.ValueType") -> None:
+        """Take a trading state down, and say so."""
+        self.values = self.values.merged(LedgerValues(trading_state=state))
+        await self.say(trading=executor_pb2.TradingChanged(state=state))
