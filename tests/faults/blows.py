@@ -13,6 +13,7 @@ from running_parts import RunningParts
 Act = Callable[[RunningParts], Awaitable[None]]
 LATENCY_S = 0.2
 LINK_STALL_S = 1.75  # a link gives a peer that is silent a second, looks four times a second, and has work to do
+REDIS_STALL_S = 4.0  # it is asked after a second of silence, and given a second to answer
 AT_ONCE_S = 0.25  # what is broken is seen as soon as the machine gives the hub a turn
 
 
@@ -168,6 +169,29 @@ def feeds() -> list[Blow]:
     ]
 
 
+def redis() -> list[Blow]:
+    """Decisions go on with what was read last; the hub knows that it hears nothing, and catches up."""
+
+    def told(fault: str, strike: Act, end: Act) -> tuple[str, Act, Act]:
+        """With something to catch up with."""
+
+        async def end_and_tell(parts: RunningParts) -> None:
+            await end(parts)
+            await parts.say_something()
+
+        return fault, strike, end_and_tell
+
+    one, long = "redis", REDIS_STALL_S
+    return [
+        Blow(one, *told(*kill(one)), deaf=True),
+        Blow(one, *told(*stop(one)), lasts_s=long, deaf=True),
+        Blow(one, *told(*hold(one)), lasts_s=long, deaf=True),
+        Blow(one, *told(*forsake(one)), lasts_s=0.0, deaf=True),
+        Blow(one, *told(*delay(one))),
+        Blow(one, *told(*spoil(one)), lasts_s=long, deaf=True),
+    ]
+
+
 def hubs() -> list[Blow]:
     """What was under way on a stream that broke is lost, and known to be."""
     return [
@@ -180,4 +204,4 @@ def hubs() -> list[Blow]:
     ]
 
 
-BLOWS = [*engines(), *executors(), *feeds(), *hubs()]
+BLOWS = [*engines(), *executors(), *feeds(), *redis(), *hubs()]

@@ -2,6 +2,7 @@
 
     known ticks ~~▶ hub ~~▶ engine spread, fee, liquidity, risk          ~~ a wire of `faulty_wire`
     feed        ~~▶     ~~▶ executor (whose disk can be full)
+                        ~~▶ redis
 
 The suite is their supervisor: it starts again what it has killed, and nothing else.
 """
@@ -23,6 +24,7 @@ import tomli_w
 from core_waits import CoreWaits
 from faulty_wire import FaultyWire
 from known_ticks import LONGEST_S, KnownTicks
+from redis_server import RedisServer
 from trade_ledger import TradeLedger
 
 from arbhub.processes import Child, Household, Service
@@ -36,6 +38,7 @@ NAMES = tuple(EnginesSettings.model_fields)
 ENGINES = tuple(f"engine {name}" for name in NAMES)
 FEED_VENUES, FEED_SYMBOL = ("F1", "F2"), "FED/USD"
 FEED_EVERY_S = 0.05
+OPERATED = "arbhub:venue:OPERATED"  # a key of the second level of reference data
 
 
 class RunningParts:
@@ -48,6 +51,13 @@ class RunningParts:
         self._listen = {name: f"unix:{folder / name.replace(' ', '-')}.sock" for name in names}
         behind = {name: name for name in (*ENGINES, "executor")} | {"client": "hub", "feed": "hub"}
         self.wires = {name: FaultyWire(self._listen[part]) for name, part in behind.items()}
+        self.redis = RedisServer(folder)
+        self.wires["redis"] = FaultyWire(f"127.0.0.1:{self.redis.port}")
+        self._pushes = self._words = 0
+        self.heard: dict[str, Callable[[hub_pb2.Status, float], bool]] = {
+            "feed": _feed_is_heard,
+            "redis": self._redis_is_heard,
+        }
         self.household = Household(folder)
         self.ledger = TradeLedger(folder / "ledger.db")
         self.core_waits = CoreWaits(lambda: self._child("hub").process.pid)
@@ -61,6 +71,8 @@ class RunningParts:
                 await stack.enter_async_context(wire.listening())
             (self.folder / "faults.toml").write_text(tomli_w.dumps(self._settings()))
             (self.folder / "feed.jsonl").write_text(_capture())
+            stack.push_async_callback(self.redis.kill)
+            await self.redis.start()
             stack.push_async_callback(self.household.end)
             for name in self._listen:
                 await self.start(name)
@@ -71,7 +83,10 @@ class RunningParts:
             yield
 
     async def start(self, name: str) -> None:
-        """Start a part, without waiting for it."""
+        """Start a part, without waiting for it; redis is there at once, and empty."""
+        if name == "redis":
+            await self.redis.start()
+            return
         words = (*name.split(), "--config", str(self.folder / "faults.toml"), *self._detours(name))
         service = Service(name, words, self._listen[name])
         if name != "executor":
@@ -86,6 +101,9 @@ class RunningParts:
 
     async def kill(self, name: str) -> None:
         """SIGKILL a part, and wait until it is gone."""
+        if name == "redis":
+            await self.redis.kill()
+            return
         child = self._child(name)
         child.process.kill()
         await child.process.wait()
@@ -93,6 +111,9 @@ class RunningParts:
 
     async def stop(self, name: str) -> None:
         """SIGSTOP a part, and wait until it stands still."""
+        if name == "redis":
+            self.redis.halt()
+            return
         process = psutil.Process(self._child(name).process.pid)
         process.send_signal(signal.SIGSTOP)
         async with asyncio.timeout(1.0):
@@ -101,6 +122,9 @@ class RunningParts:
 
     def proceed(self, name: str) -> None:
         """SIGCONT."""
+        if name == "redis":
+            self.redis.go_on()
+            return
         self._child(name).process.send_signal(signal.SIGCONT)
 
     def pids(self) -> dict[str, int]:
@@ -114,14 +138,30 @@ class RunningParts:
     async def is_lacking(self, part: str) -> bool:
         """Whether the hub knows now that it does not hear from a part."""
         async for status in self._states():
-            return not HEARD[part](status, 0.0)
+            return not self.heard[part](status, 0.0)
         raise AssertionError("the hub does not say how it is")
 
     async def is_heard(self, part: str, since_ns: int) -> None:
         """Return when the hub has from a part what that sent since then (monotonic ns)."""
         async for status in self._states():
-            if HEARD[part](status, (time.monotonic_ns() - since_ns) / 1e9):
+            if self.heard[part](status, (time.monotonic_ns() - since_ns) / 1e9):
                 return
+
+    async def say_something(self) -> None:
+        """Have an operator say something of a venue nobody trades on, directly to redis."""
+        async for status in self._states():
+            self._pushes = status.reference_store.pushes
+            break
+        self._words += 1
+        state = ("open", "halted")[self._words % 2]
+        await self.redis.do("SET", OPERATED, json.dumps({"venue": "OPERATED", "state": state}))
+        await self.redis.do("PUBLISH", "arbhub:changed", OPERATED)
+
+    def _redis_is_heard(self, status: hub_pb2.Status, within_s: float) -> bool:
+        """Whether the hub is up to date by its own word, having read everything since or been told of a change."""
+        store = status.reference_store
+        read = time.time() - store.loaded_unix_s < within_s
+        return store.up and (not within_s or read or store.pushes > self._pushes)
 
     async def _states(self) -> AsyncIterator[hub_pb2.Status]:
         async with grpc.aio.insecure_channel(self._listen["hub"]) as wire:
@@ -137,6 +177,7 @@ class RunningParts:
         if name == "hub":
             detours = {f"engines.{engine}.place": self.wires[f"engine {engine}"].address for engine in NAMES}
             detours["executor.listen"] = self.wires["executor"].address
+            detours["redis.url"] = f"redis://{self.wires['redis'].address}"
         elif name == "feed":
             detours = {"hub.listen": self.wires["feed"].address}
         return [word for key, address in detours.items() for word in ("--set", f"{key}={address}")]
@@ -169,10 +210,6 @@ def _feed_is_heard(status: hub_pb2.Status, within_s: float) -> bool:
     books = [book for book in status.books if book.symbol == FEED_SYMBOL]
     bound_ms = within_s * 1e3 or STALE_MS
     return len(books) == len(FEED_VENUES) and all(book.usable and book.age_ms < bound_ms for book in books)
-
-
-HEARD: dict[str, Callable[[hub_pb2.Status, float], bool]] = {"feed": _feed_is_heard}
-"""Whether the hub hears from a part, and what it has is not older than so many seconds (0: as old as it may be)."""
 
 
 def _capture() -> str:

@@ -14,7 +14,7 @@ import pytest_asyncio
 from blows import BLOWS, Blow
 from fault_table import Row, rendered
 from known_ticks import RATE
-from running_parts import DEADLINE_MS, HEARD, RunningParts
+from running_parts import DEADLINE_MS, RunningParts
 
 ANSWER_MS, RECOVERY_S = 250.0, 10.0  # an answer's beside what others had the machine for: nobody answers then
 PATIENCE_S = 30.0  # so that the table can say how long it took, beyond what is allowed
@@ -113,7 +113,7 @@ async def endured(blow: Blow, parts: RunningParts, say: Say) -> Episode:
     finally:
         episode.ended_ns = time.monotonic_ns() if blow.lasts_s else episode.struck_ns
         await blow.end(parts)
-    if blow.part in HEARD:
+    if blow.part in parts.heard:
         await heard(blow.part, parts, episode.ended_ns)
         episode.recovered_ns = time.monotonic_ns()
     else:
