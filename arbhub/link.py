@@ -22,6 +22,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from arbhub.columns import Ints
+from arbhub.credentials import INSECURE, Credentials
 from arbhub.queueing import Chunk, LinkQueue, Shed
 from arbhub.service import channel
 
@@ -67,13 +68,14 @@ class Peer(Protocol[P]):
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
-    """The bounds of a link."""
+    """The bounds of a link, and who it is to its peer."""
 
     window: int = 1
     max_batch_rows: int = 4096
     max_queue_rows: int = 16384
     stall_s: float = 1.0
     greeting_s: float = 5.0
+    credentials: Credentials = INSECURE
 
 
 def batch_rows(max_rows: int, depth: int) -> int:
@@ -146,7 +148,7 @@ class Link(Generic[P]):
         """Keep the stream open, again and again, until cancelled."""
         while True:
             # Each stream has a connection of its own: on one that has gone dead in silence no new stream would live.
-            async with channel(self.address) as connection:
+            async with channel(self.address, self._options.credentials) as connection:
                 method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = connection.stream_stream(self._method)
                 await self._converse(method())
             await asyncio.sleep(RETRY_S[min(self._failures, len(RETRY_S) - 1)])

@@ -18,7 +18,8 @@ from typing import IO
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from arbhub.service import ServiceError
+from arbhub.credentials import INSECURE, Credentials
+from arbhub.service import ServiceError, channel
 
 END_S = 5.0
 
@@ -62,9 +63,13 @@ class Child:
 
 @dataclass(slots=True)
 class Household:
-    """All the children of one parent. `logs` is a folder for a file each; None: they share our standard error."""
+    """All the children of one parent. `logs` is a folder for a file each; None: they share our standard error.
+
+    `credentials` are what their health is asked with.
+    """
 
     logs: Path | None = None
+    credentials: Credentials = INSECURE
     children: list[Child] = field(default_factory=list)
 
     async def start(self, services: Iterable[Service]) -> None:
@@ -95,7 +100,7 @@ class Household:
             raise ServiceError(f"not every service answered within {timeout_s:g} s{self._where()}") from None
 
     async def _answers(self, child: Child) -> None:
-        while not await _healthy(child.service):
+        while not await _healthy(child.service, self.credentials):
             if not child.alive:
                 raise ServiceError(
                     f"{child.service.name} ended with {child.process.returncode} before it was ready: "
@@ -141,12 +146,12 @@ class Household:
                 os.kill(child.process.pid, number)
 
 
-async def _healthy(service: Service) -> bool:
+async def _healthy(service: Service, credentials: Credentials) -> bool:
     if not service.health:
         return await _connects(service.address)
-    async with grpc.aio.insecure_channel(service.address) as channel:
+    async with channel(service.address, credentials) as wire:
         try:
-            reply = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1.0)
+            reply = await health_pb2_grpc.HealthStub(wire).Check(health_pb2.HealthCheckRequest(), timeout=1.0)
         except grpc.aio.AioRpcError:
             return False
     return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)

@@ -19,6 +19,8 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from arbhub.credentials import INSECURE, Credentials
+
 DRAIN_S = 0.5  # long-lived streams do not end by themselves; rounds in flight take milliseconds
 MAX_MESSAGE_BYTES = 32 << 20  # batches are bounded far below; reference data of a large market are not
 OnReady = Callable[[int], None]
@@ -60,20 +62,23 @@ async def serving(
     services: Sequence[str],
     on_ready: OnReady | None = None,
     drain: Drain | None = None,
+    credentials: Credentials = INSECURE,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
 ) -> AsyncIterator[int]:
     """Serve the registered services, with health and reflection, for as long as the block runs; gives the port.
 
     `services` are their full names, such as "arbhub.v1.Hub". Leaving the block answers NOT_SERVING, then awaits
-    `drain`, then gives calls in flight a moment. ServiceError where the address cannot be had.
+    `drain`, then gives calls in flight a moment. ServiceError where the address cannot be had. With certificates in
+    `credentials` only peers of the same authority are answered, health and reflection included.
     """
-    server = grpc.aio.server(options=SERVER_OPTIONS)
+    server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
     register(server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     named = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(named, server)
     try:
-        port = 0 if _is_served(listen) else server.add_insecure_port(listen)
+        port = 0 if _is_served(listen) else credentials.bind(server, listen)
     except RuntimeError:
         port = 0
     if port == 0:
@@ -131,9 +136,9 @@ async def _abort(context: Context, why: str) -> None:
     await context.abort(grpc.StatusCode.UNAVAILABLE, why)
 
 
-def channel(address: str) -> grpc.aio.Channel:
+def channel(address: str, credentials: Credentials = INSECURE) -> grpc.aio.Channel:
     """A channel that finds a restarted peer within half a second."""
-    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return credentials.channel(address, CHANNEL_OPTIONS)
 
 
 def run_until_signal(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:

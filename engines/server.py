@@ -15,6 +15,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from arbhub import rowwire
+from arbhub.certificates import credentials_of
 from arbhub.columns import Ints, Opportunities
 from arbhub.control import BadReferenceError, decode_reference, decode_report, decode_snapshot
 from arbhub.engine import Engine, EngineConfiguration
@@ -279,8 +280,9 @@ async def run(
 ) -> None:
     """Serve the named engines at their common place until `shutdown`; ServiceError where they have none."""
     place, hosted = _hosted(settings, names)
+    credentials = credentials_of(settings.tls, "engine")
     servicer = EngineServicer(hosted)
-    async with serving(place, servicer.register, [SERVICE], on_ready, servicer.drain) as port:
+    async with serving(place, servicer.register, [SERVICE], on_ready, servicer.drain, credentials) as port:
         log.info("serving", engine=", ".join(hosted), port=port)
         settle_memory()
         await shutdown.wait()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import grpc
 import structlog
 
+from arbhub.certificates import credentials_of
 from arbhub.control import BadReferenceError, decode_reference
 from arbhub.engine import EngineConfiguration
 from arbhub.service import OnReady, OpenStreams, ServiceError, serving
@@ -136,13 +137,14 @@ async def run(settings: Settings, shutdown: asyncio.Event, on_ready: OnReady | N
     """Serve until `shutdown`; ServiceError where the mode, the ledger or the address cannot be used."""
     if settings.executor.trading_mode != "paper":
         raise ServiceError('executor.trading_mode is "live", which is not built yet: only "paper" is allowed')
+    credentials = credentials_of(settings.tls, "executor")
     turns = Turns(settings)
     try:
         await turns.begin()
         async with _silence_kept(turns, shutdown):
             streams = Streams(turns)
             listen = settings.executor.listen
-            async with serving(listen, streams.register, [SERVICE], on_ready, streams.drain) as port:
+            async with serving(listen, streams.register, [SERVICE], on_ready, streams.drain, credentials) as port:
                 log.info("serving", service="executor", port=port)
                 await shutdown.wait()
     finally:

@@ -6,6 +6,7 @@ import asyncio
 
 import structlog
 
+from arbhub.certificates import credentials_of
 from arbhub.link import LinkOptions, batch_rows
 from arbhub.service import OnReady, ServiceError, serving
 from arbhub.settings.redis import RedisSettings
@@ -25,10 +26,12 @@ async def run(settings: Settings, shutdown: asyncio.Event, on_ready: OnReady | N
     the second level, as a recording knows no more of markets than their names.
     """
     hub = settings.hub
-    options = LinkOptions(hub.window, batch_rows(hub.max_batch_ticks, hub.depth), hub.max_queue_ticks)
+    credentials = credentials_of(settings.tls, "feed")
+    rows = batch_rows(hub.max_batch_ticks, hub.depth)
+    options = LinkOptions(hub.window, rows, hub.max_queue_ticks, credentials=credentials)
     async with (
         registered(settings.redis if settings.feed.source == "ccxt" else RedisSettings()) as noted,
-        serving(settings.feed.listen, lambda _: None, [], on_ready) as port,
+        serving(settings.feed.listen, lambda _: None, [], on_ready, credentials=credentials) as port,
     ):
         publisher = Publisher(hub.listen, settings.feed.max_feed_delay_ms, options, noted)
         log.info("serving", service="feed", port=port, source=settings.feed.source)

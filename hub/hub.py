@@ -17,6 +17,7 @@ import structlog
 
 from arbhub.catalogue import Correction
 from arbhub.columns import Ints, Ticks
+from arbhub.credentials import INSECURE, Credentials
 from arbhub.engine import Engine
 from arbhub.link import LinkOptions, batch_rows
 from arbhub.reference import ReferenceData
@@ -48,7 +49,13 @@ log = structlog.get_logger()
 class Hub:
     """The hub's whole state. `engines` has those that run in this process, by name; `version` is the settings'."""
 
-    def __init__(self, settings: Settings, engines: Mapping[str, Engine], version: str = "") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engines: Mapping[str, Engine],
+        version: str = "",
+        credentials: Credentials = INSECURE,
+    ) -> None:
         hub = settings.hub
         self.settings, self.version = settings, version or settings.version()
         self.began_ns = time.monotonic_ns()
@@ -67,7 +74,8 @@ class Hub:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns = 0
         self._max_rows = batch_rows(hub.max_batch_ticks, hub.depth)
-        options = LinkOptions(hub.window, self._max_rows, hub.max_queue_ticks)
+        self.credentials = credentials
+        options = LinkOptions(hub.window, self._max_rows, hub.max_queue_ticks, credentials=credentials)
         configured = Configured.of(settings, self.version)
         self.places, self.seats = seated(settings, configured, engines, self, options)
         self.view = LedgerView(self.places, Trading(self.reasons), self.statistics, self._send_books)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 from arbhub.columns import Ints, Opportunities, Verdicts
+from arbhub.credentials import INSECURE, Credentials
 from arbhub.engine import Engine
 from arbhub.link import LinkOptions, batch_rows
 from arbhub.reference import Universe
@@ -31,7 +32,12 @@ class Panel:
     """Engines at their places. Use as an async context manager: it connects, and ends the links."""
 
     def __init__(
-        self, settings: Settings, engines: Mapping[str, Engine], reasons: ReasonTable, connect_s: float = CONNECT_S
+        self,
+        settings: Settings,
+        engines: Mapping[str, Engine],
+        reasons: ReasonTable,
+        connect_s: float = CONNECT_S,
+        credentials: Credentials = INSECURE,
     ) -> None:
         self._reasons, self._number, self._connect_s = reasons, 0, connect_s
         self._answers: dict[str, Verdicts] = {}
@@ -41,7 +47,8 @@ class Panel:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         rows = batch_rows(settings.hub.max_batch_ticks, settings.hub.depth)
-        configured, options = Configured.of(settings, settings.version()), LinkOptions(1, rows, 1 << 30, STALL_S)
+        configured = Configured.of(settings, settings.version())
+        options = LinkOptions(1, rows, 1 << 30, STALL_S, credentials=credentials)
         places, seats = seated(settings, configured, engines, self, options)
         assembly = Assembly.of(settings.engines, places)
         self._places, self.seats = assembly.voting, [seat for seat in seats if seat.name in assembly.asked]

@@ -99,7 +99,7 @@ async def _judged(hub: Hub, settings: Settings, cases: Cases) -> list[Decisions]
     reasons, found, sequence = ReasonTable(), [], 0
     engines = {seat.name: seat.fresh() for seat in hub.seats if isinstance(seat, LocalSeat)}
     terms = Terms(hub.universe, settings.hub.min_net_edge_bps, int(settings.hub.decision_ttl_ms * 1e6))
-    async with Panel(settings, engines, reasons, CONNECT_S) as panel:
+    async with Panel(settings, engines, reasons, CONNECT_S, hub.credentials) as panel:
         panel.reference(hub.universe)
         panel.snapshot(_as_if_active(hub.ledger()))
         for ticks, resolved in cases:

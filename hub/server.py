@@ -13,7 +13,9 @@ from typing import Any
 import grpc
 import structlog
 
+from arbhub.certificates import credentials_of
 from arbhub.columns import MAX_TS_NS
+from arbhub.credentials import Credentials
 from arbhub.engine import Engine
 from arbhub.rows import Decision, Tick, decision_rows
 from arbhub.service import OnReady, OpenStreams, ServiceError, serving, settle_memory
@@ -203,14 +205,16 @@ def _evaluation(hub: Hub, version: str, d: Decision, held_ns: int) -> hub_pb2.Ev
     )
 
 
-def _administrable(settings: Settings, engines: Mapping[str, Engine], source: Source) -> tuple[Hub, Admin]:
+def _administrable(
+    settings: Settings, engines: Mapping[str, Engine], source: Source, credentials: Credentials
+) -> tuple[Hub, Admin]:
     """A hub that remembers: it runs with what was last committed, unless the file has changed since."""
     try:
         memory = Memory.opened(settings.hub.state_dir)
         settings, committed = memory.begin(settings, time.time_ns())
     except OSError as error:
         raise ServiceError(f"hub.state_dir {settings.hub.state_dir}: {error.strerror}") from None
-    hub = Hub(settings, engines, committed.version)
+    hub = Hub(settings, engines, committed.version, credentials)
     return hub, Admin(hub, source, memory)
 
 
@@ -225,14 +229,20 @@ async def run(
 
     `source` is where the settings came from, for an operator to change them; without it the hub has no admin.
     """
-    hub, admin = _administrable(settings, engines, source) if source else (Hub(settings, engines), None)
+    credentials = credentials_of(settings.tls, "hub")
+    hub, admin = (
+        _administrable(settings, engines, source, credentials)
+        if source
+        else (Hub(settings, engines, credentials=credentials), None)
+    )
     servicer = HubServicer(hub, shutdown)
     links = asyncio.create_task(hub.run())
     try:
+        listen, drain = settings.hub.listen, servicer.drain
         async with (
             second_level(settings.redis, hub) as hub.reference_store,
             administered(admin, settings.hub.admin_listen) if admin else contextlib.nullcontext(),
-            serving(settings.hub.listen, servicer.register, [SERVICE], on_ready, servicer.drain) as port,
+            serving(listen, servicer.register, [SERVICE], on_ready, drain, credentials) as port,
         ):
             log.info("serving", service="hub", port=port, config_version=hub.version)
             settle_memory()

@@ -18,6 +18,7 @@ from google.protobuf.json_format import MessageToDict
 from rich.console import Console
 from rich.live import Live
 
+from arbhub.certificates import CLIENT, credentials_of
 from arbhub.cli.app import app, settings_of
 from arbhub.cli.demo_table import line, summary, table
 from arbhub.cli.up import services
@@ -57,10 +58,11 @@ class Demo:
         self._config = folder / "demo.toml"
         self._config.write_text(tomli_w.dumps(on_free_ports(folder)))
         self._settings = settings_of(self._config, None)
+        self._credentials = credentials_of(self._settings.tls, CLIENT)
 
     async def run(self, shutdown: asyncio.Event) -> None:
         """Start everything, show it for its time, end everything."""
-        household = Household(self._folder)
+        household = Household(self._folder, self._credentials)
         wanted = services(self._settings, ("--config", str(self._config)), engines=True)
         over = asyncio.ensure_future(shutdown.wait())
         try:
@@ -109,7 +111,7 @@ class Demo:
     async def _states(self) -> Any:
         """The hub's state four times a second; while the hub is away, nothing."""
         while True:
-            async with channel(self._settings.hub.listen) as wire:
+            async with channel(self._settings.hub.listen, self._credentials) as wire:
                 with contextlib.suppress(grpc.aio.AioRpcError):
                     stub = hub_pb2_grpc.HubStub(wire)
                     async for status in stub.Watch(hub_pb2.WatchRequest(interval_ms=250)):

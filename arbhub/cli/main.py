@@ -6,13 +6,13 @@ Errors that are the user's to mend are a line each, without a traceback; whateve
 
 import sys
 
-from arbhub.cli import admin, config, demo, replay, services, up
+from arbhub.cli import admin, certs, config, demo, replay, services, up
 from arbhub.cli.app import app
 from arbhub.service import ServiceError
 from arbhub.settings.load import SettingsError
 from feeds.capture import CaptureError
 
-COMMANDS = (admin, config, demo, replay, services, up)  # importing them registers them
+COMMANDS = (admin, certs, config, demo, replay, services, up)  # importing them registers them
 
 
 def main() -> None:

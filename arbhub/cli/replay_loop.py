@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from arbhub.certificates import CLIENT, credentials_of
 from arbhub.cli.replay_ahead import AskedAhead, asked_ahead
 from arbhub.cli.replay_report import Tally, lines
 from arbhub.cli.services import in_process_engines
@@ -22,6 +23,7 @@ from arbhub.columns import Floats, Ints, Opportunities, Ticks
 from arbhub.link import batch_rows
 from arbhub.reference import Listing, ReferenceData, Universe, taker_table
 from arbhub.settings.schema import Settings
+from arbhub.settings.tls import TlsSettings
 from arbhub.state import Report
 from executor.desk import PaperDesk
 from executor.journal import MemoryLedger
@@ -50,6 +52,8 @@ class Replay:
         self._latency_ns = round(settings.executor.latency_ms * 1e6)
         # Nothing is written down: every replay starts from the configured balances.
         self._desk = PaperDesk(settings.executor, settings.risk, MemoryLedger())
+        tls = settings.tls if settings.engines.hosts() else TlsSettings()  # where nobody is called, no files are read
+        self._credentials = credentials_of(tls, CLIENT)
         self._engines = asked_ahead(in_process_engines(settings))
         if len(self._engines) < len(settings.engines.table()):
             self._batch = min(batch, batch_rows(settings.hub.max_batch_ticks, settings.hub.depth))
@@ -63,7 +67,7 @@ class Replay:
         began = time.perf_counter()
         file = out.open("wb") if out else None
         try:
-            async with Panel(self._settings, self._engines, self._reasons) as panel:
+            async with Panel(self._settings, self._engines, self._reasons, credentials=self._credentials) as panel:
                 self._introduce(panel)
                 for ticks in self._chunks(panel):
                     started = time.perf_counter()

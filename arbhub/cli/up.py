@@ -5,6 +5,7 @@ from pathlib import Path
 
 import structlog
 
+from arbhub.certificates import CLIENT, credentials_of
 from arbhub.cli.app import ConfigOption, SetOption, app, settings_of
 from arbhub.processes import Household, Service
 from arbhub.service import ServiceError, run_until_signal
@@ -45,11 +46,11 @@ def up(config: ConfigOption, assignments: SetOption = None) -> None:
     settings = settings_of(config, chosen)
     configure_logs()
     words = ("--config", str(Path(config)), *(word for a in chosen for word in ("--set", a)))
-    run_until_signal(lambda shutdown: _run(services(settings, words, engines=False), shutdown))
+    household = Household(credentials=credentials_of(settings.tls, CLIENT))
+    run_until_signal(lambda shutdown: _run(household, services(settings, words, engines=False), shutdown))
 
 
-async def _run(wanted: list[Service], shutdown: asyncio.Event) -> None:
-    household = Household()
+async def _run(household: Household, wanted: list[Service], shutdown: asyncio.Event) -> None:
     ended = asyncio.ensure_future(shutdown.wait())
     try:
         await household.start(wanted)

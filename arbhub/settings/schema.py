@@ -15,6 +15,7 @@ from arbhub.settings.redis import RedisSettings
 from arbhub.settings.risk import RiskSettings
 from arbhub.settings.sandbox import SandboxSettings
 from arbhub.settings.section import Address, AddressOrNone, Amount, Count, Limit, Section
+from arbhub.settings.tls import TlsSettings
 
 DAY_MS = 86_400_000.0  # a time that is added to others has to end
 Fee = Annotated[float, Field(allow_inf_nan=False)]
@@ -108,6 +109,7 @@ class Settings(Section):
     sandbox: SandboxSettings = SandboxSettings()
     reference: ReferenceSettings = ReferenceSettings()
     redis: RedisSettings = RedisSettings()
+    tls: TlsSettings = TlsSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

@@ -162,7 +162,7 @@ async def test_the_web_page_starts_a_test(hub: str) -> None:
     (port,) = free_ports(1)
     words = ("--web-host", "127.0.0.1", "--web-port", str(port), "--host", hub)
     process = await asyncio.create_subprocess_exec(*LOCUST, *words, start_new_session=True)
-    household = Household(None, [Child(Service("page", words, f"127.0.0.1:{port}", health=False), process)])
+    household = Household(children=[Child(Service("page", words, f"127.0.0.1:{port}", health=False), process)])
     try:
         await household.ready(45)
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:

@@ -1,0 +1,27 @@
+"""[tls]: the certificates by which services know each other; without them they trust whoever can reach them."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Strict, model_validator
+
+from arbhub.settings.section import Section
+
+File = Annotated[Path, Strict(False)]
+
+
+class TlsSettings(Section):
+    """Files in PEM, all of them or none. "{service}" in a path stands for hub, engine, executor, feed or client."""
+
+    ca: File | None = None
+    """The authority: whoever has no certificate by it is refused."""
+    certificate: File | None = None
+    key: File | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        named = self.model_dump()
+        missing = [name for name, file in named.items() if file is None]
+        if 0 < len(missing) < len(named):
+            raise ValueError(f"{' and '.join(missing)} missing: ca, certificate and key belong together")
+        return self
