@@ -1,13 +1,12 @@
 """The `[feed]` section: where ticks come from, and whether they are recorded."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, Strict, model_validator
 
 from arbhub.reference import split_symbol
-from arbhub.settings.section import Address, Amount, Limit, Section
+from arbhub.settings.section import Address, Amount, File, Limit, Section
 
 
 def _symbol(value: str) -> str:
@@ -16,7 +15,6 @@ def _symbol(value: str) -> str:
 
 
 Symbols = Annotated[tuple[Annotated[str, AfterValidator(_symbol)], ...], Strict(False)]
-File = Annotated[Path, Strict(False)]
 Duration = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

@@ -14,7 +14,7 @@ from arbhub.settings.feed import FeedSettings
 from arbhub.settings.redis import RedisSettings
 from arbhub.settings.risk import RiskSettings
 from arbhub.settings.sandbox import SandboxSettings
-from arbhub.settings.section import Address, AddressOrNone, Amount, Count, Limit, Section
+from arbhub.settings.section import Address, AddressOrNone, Amount, Count, File, Limit, Section
 from arbhub.settings.tls import TlsSettings
 
 DAY_MS = 86_400_000.0  # a time that is added to others has to end
@@ -41,6 +41,10 @@ class HubSettings(Section):
     """A folder for the committed configurations and the trading state; empty: remembered until the hub ends."""
     rehearsal_ticks: Annotated[int, Field(ge=0, le=65536)] = 2000
     """About how many of the latest ticks are kept, for a new configuration to be tried on."""
+    token_file: File | None = None
+    """The bearer token that admin and HTTP callers need; without it these ports are for this machine alone."""
+    audit_file: File | None = None
+    """Where admin acts are written down, besides the log."""
 
 
 class ExecutorSettings(Section):

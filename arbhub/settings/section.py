@@ -1,5 +1,6 @@
 """The base of every settings section: immutable, strictly typed, and an unknown key is an error, not a typo kept."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
@@ -42,5 +43,6 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0)]
 Limit = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
-# TOML has lists; strict typing would refuse them where a setting is a tuple.
+# TOML has lists and texts; strict typing would refuse them where a setting is a tuple or a path.
 Names = Annotated[tuple[str, ...], Strict(False)]
+File = Annotated[Path, Strict(False)]

@@ -1,13 +1,10 @@
 """[tls]: the certificates by which services know each other; without them they trust whoever can reach them."""
 
-from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Strict, model_validator
+from pydantic import model_validator
 
-from arbhub.settings.section import Section
-
-File = Annotated[Path, Strict(False)]
+from arbhub.settings.section import File, Section
 
 
 class TlsSettings(Section):
