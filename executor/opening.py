@@ -19,6 +19,7 @@ from sqlalchemy.pool import StaticPool
 
 from arbhub.reference import split_symbol
 from arbhub.service import ServiceError
+from arbhub.settings.secret import redacted
 from executor import tables
 from executor.money import CONTEXT
 from executor.orders import Key
@@ -30,7 +31,7 @@ _ALLOWED = 'allowed are "sqlite:///FILE", "sqlite://" (in memory) and "postgresq
 def open_ledger(text: str) -> Engine:
     """An engine on a ledger of the newest form that adds up; ServiceError says what is wrong otherwise."""
     url = _url(text)
-    shown = url.render_as_string(hide_password=True)
+    shown = redacted(url.render_as_string(hide_password=False))
     try:
         engine = _engine(url)
         with engine.begin() as connection:
@@ -49,7 +50,7 @@ def _url(text: str) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise ServiceError(f"ledger_url {text!r} is no database URL: {_ALLOWED}") from None
+        raise ServiceError(f"ledger_url {redacted(text)!r} is no database URL: {_ALLOWED}") from None
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "postgresql+psycopg"):

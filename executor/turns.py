@@ -65,7 +65,7 @@ class Turns:
 
     async def begin(self) -> None:
         """Open the ledger; ServiceError where it cannot be used."""
-        self._ledger = SqlLedger(await self._turn(lambda: open_ledger(self._settings.executor.ledger_url)))
+        self._ledger = SqlLedger(await self._turn(lambda: open_ledger(self._settings.executor.ledger_url.reveal())))
         self._desk = PaperDesk(self._settings.executor, self._settings.risk, self._ledger)
 
     async def end(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import ccxt.pro
 
 from arbhub.settings.feed import FeedVenue
+from arbhub.settings.secret import SecretUrl
 
 Client = Any
 """A ccxt.pro exchange; ccxt has no types."""
@@ -79,14 +80,14 @@ def _spot_only(options: dict[str, Any]) -> dict[str, Any]:
 
 def _addresses(api: Any, venue: FeedVenue) -> Any:
     if not isinstance(api, dict):
-        return venue.rest_url or api
+        return venue.rest_url.reveal() if venue.rest_url else api
     return {key: _replaced(value, venue.ws_url if key == "ws" else venue.rest_url) for key, value in api.items()}
 
 
-def _replaced(addresses: Any, address: str | None) -> Any:
+def _replaced(addresses: Any, address: SecretUrl | None) -> Any:
     """The same structure with `address` at every leaf, or as it was where there is none to put."""
     if address is None:
         return addresses
     if isinstance(addresses, dict):
         return {key: _replaced(value, address) for key, value in addresses.items()}
-    return address
+    return address.reveal()

@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+from arbhub.redaction import hide
 from arbhub.settings.load import load
 from arbhub.settings.schema import Settings
+from arbhub.settings.secret import secrets_in
 
 app = typer.Typer(
     name="arbhub",
@@ -31,5 +33,7 @@ SetOption = Annotated[
 
 
 def settings_of(config: Path | None, assignments: list[str] | None) -> Settings:
-    """The settings a command runs with."""
-    return load(config, assignments or ())
+    """The settings a command runs with; what they hold of secrets is not written out by it any more."""
+    settings = load(config, assignments or ())
+    hide(secrets_in(settings))
+    return settings

@@ -10,6 +10,7 @@ from arbhub.cli import admin, certs, config, demo, replay, services, up
 from arbhub.cli.app import app
 from arbhub.service import ServiceError
 from arbhub.settings.load import SettingsError
+from arbhub.settings.secret import masked
 from feeds.capture import CaptureError
 
 COMMANDS = (admin, certs, config, demo, replay, services, up)  # importing them registers them
@@ -29,5 +30,5 @@ def main() -> None:
 
 def _fail(text: str, code: int) -> None:
     for line in text.splitlines():
-        print(f"arbhub: {line}", file=sys.stderr)  # noqa: T201  # the answer to a command
+        print(f"arbhub: {masked(line)}", file=sys.stderr)  # noqa: T201  # the answer to a command
     raise SystemExit(code)

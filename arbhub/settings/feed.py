@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, Strict, model_validator
 
 from arbhub.reference import split_symbol
+from arbhub.settings.secret import SecretUrl
 from arbhub.settings.section import Address, Amount, File, Limit, Section
 
 
@@ -23,14 +24,14 @@ class FeedVenue(Section):
 
     exchange: Annotated[str, Field(min_length=1)]
     """The ccxt id, such as "binance"."""
-    rest_url: str | None = None
+    rest_url: SecretUrl | None = None
     """Stands in for every REST address of the exchange, version path included."""
-    ws_url: str | None = None
+    ws_url: SecretUrl | None = None
     """Stands in for every websocket address of the exchange."""
     symbols: Symbols = ()
     """Instruments of this venue; empty: those of the feed."""
-    options: Mapping[str, Any] = {}
-    """Handed to ccxt as its `options`."""
+    options: Annotated[Mapping[str, Any], Field(repr=False)] = {}
+    """Handed to ccxt as its `options`; there may be keys among them."""
 
 
 class BackoffSettings(Section):

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from arbhub.settings.schema import Settings
+from arbhub.settings.secret import HIDDEN, SecretUrl, is_secret, masked
 
 PREFIX = "ARBHUB_"
 Key = tuple[str, ...]
@@ -49,8 +50,8 @@ def _over(
         origin[key] = name
     for assignment in assignments:
         key, value = _assignment(assignment)
-        _assign(content, key, value, f"--set {assignment}")
-        origin[key] = f"--set {assignment}"
+        origin[key] = _option(assignment, key)
+        _assign(content, key, value, origin[key])
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
@@ -96,10 +97,22 @@ def _assignment(text: str) -> tuple[Key, Any]:
         tree = tree[step]
     if not key or tree != 0:
         raise SettingsError(
-            f"--set {text}: should be KEY=VALUE with a dotted key, such as hub.deadline_ms=5; a part with other "
-            f'characters than letters, digits, - and _ stands in quotes, such as EX1."BTC/BRL".lot_size=0.001'
+            f"--set {masked(text)}: should be KEY=VALUE with a dotted key, such as hub.deadline_ms=5; a part with "
+            f'other characters than letters, digits, - and _ stands in quotes, such as EX1."BTC/BRL".lot_size=0.001'
         )
     return tuple(key), _value(value.strip())
+
+
+def _option(text: str, key: Key) -> str:
+    """An option as it may be shown."""
+    return f"--set {text.partition('=')[0]}={HIDDEN}" if _holds_secret(key) else f"--set {masked(text)}"
+
+
+def _holds_secret(key: Iterable[int | str]) -> bool:
+    """Whether nobody may see what stands there."""
+    *_, last = key
+    annotation = _at(key)
+    return SecretUrl in (annotation, *get_args(annotation)) or is_secret(str(last))
 
 
 def _variable_key(name: str) -> Key:
@@ -154,7 +167,8 @@ def _what(detail: ErrorDetails) -> str:
     message = message.replace("valid dictionary", "table").replace("valid tuple", "list").split(" or instance of")[0]
     if isinstance(detail["input"], dict) and _section(_at(detail["loc"])):
         return message  # a section that contradicts itself: to show all of it says nothing
-    return f"{message[0].lower()}{message[1:]}, not {detail['input']!r}"
+    message = f"{message[0].lower()}{message[1:]}"
+    return message if _holds_secret(detail["loc"]) else f"{message}, not {masked(repr(detail['input']))}"
 
 
 def _at(loc: Iterable[int | str]) -> Any:

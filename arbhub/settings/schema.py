@@ -14,6 +14,7 @@ from arbhub.settings.feed import FeedSettings
 from arbhub.settings.redis import RedisSettings
 from arbhub.settings.risk import RiskSettings
 from arbhub.settings.sandbox import SandboxSettings
+from arbhub.settings.secret import SecretUrl
 from arbhub.settings.section import Address, AddressOrNone, Amount, Count, File, Limit, Section
 from arbhub.settings.tls import TlsSettings
 
@@ -53,7 +54,7 @@ class ExecutorSettings(Section):
     listen: Address = "127.0.0.1:7406"
     trading_mode: Literal["paper", "live"] = "paper"
     latency_ms: Amount = 50.0
-    ledger_url: str = "sqlite:///arbhub-ledger.db"
+    ledger_url: SecretUrl = SecretUrl("sqlite:///arbhub-ledger.db")
     balances: Mapping[str, Mapping[str, Amount]] = {}
     """A table a venue, asset = amount. Empty: unlimited. A venue or asset not named beside others has nothing."""
     flatten_attempts: Count = 10

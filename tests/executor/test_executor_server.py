@@ -20,6 +20,7 @@ from arbhub.control import encode_reference
 from arbhub.reference import Universe
 from arbhub.service import ServiceError, channel
 from arbhub.settings.schema import ExecutorSettings, Settings
+from arbhub.settings.secret import SecretUrl
 from arbhub.v1 import executor_pb2, executor_pb2_grpc, ledger_pb2
 from arbhub.wire import encode_decisions, encode_ticks
 from executor.server import run
@@ -29,7 +30,9 @@ EXECUTED, DENIED = ledger_pb2.REPORT_KIND_EXECUTED, ledger_pb2.REPORT_KIND_DENIE
 
 def settings(ledger: Path, **executor: Any) -> Settings:
     """An executor on any free port."""
-    return Settings(executor=ExecutorSettings(listen="127.0.0.1:0", ledger_url=f"sqlite:///{ledger}", **executor))
+    return Settings(
+        executor=ExecutorSettings(listen="127.0.0.1:0", ledger_url=SecretUrl(f"sqlite:///{ledger}"), **executor)
+    )
 
 
 @contextlib.asynccontextmanager
@@ -264,7 +267,7 @@ async def test_live_is_refused(tmp_path: Path) -> None:
 
 async def test_a_port_in_use_is_said(tmp_path: Path, address: str) -> None:
     """One sentence names the address."""
-    taken = ExecutorSettings(listen=address, ledger_url=f"sqlite:///{tmp_path / 'other.db'}")
+    taken = ExecutorSettings(listen=address, ledger_url=SecretUrl(f"sqlite:///{tmp_path / 'other.db'}"))
     with pytest.raises(ServiceError, match=f"cannot listen on {address}"):
         await run(Settings(executor=taken), asyncio.Event())
 

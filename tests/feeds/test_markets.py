@@ -7,6 +7,7 @@ import pytest
 
 from arbhub.reference import FeeTier, ReferenceData, Universe, taker_table
 from arbhub.settings.feed import FeedVenue
+from arbhub.settings.secret import SecretUrl
 from feeds.clients import make_client
 from feeds.markets import fee_schedule, listing, reference_data, side
 
@@ -100,7 +101,9 @@ def test_a_number_that_is_none_makes_no_side(number: object) -> None:
 
 def test_every_address_is_replaced() -> None:
     """With addresses set no request of any kind can reach the real exchange."""
-    client = make_client("A", FeedVenue(exchange="binance", rest_url="http://r", ws_url="ws://w"), 1e4)
+    client = make_client(
+        "A", FeedVenue(exchange="binance", rest_url=SecretUrl("http://r"), ws_url=SecretUrl("ws://w")), 1e4
+    )
 
     def leaves(tree: Any) -> set[str]:
         return set().union(*map(leaves, tree.values())) if isinstance(tree, dict) else {tree}

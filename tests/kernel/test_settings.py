@@ -11,6 +11,7 @@ from arbhub.engine import EngineConfiguration
 from arbhub.reference import FeeSchedule, FeeTier, Listing
 from arbhub.settings.load import SettingsError, load
 from arbhub.settings.schema import Settings
+from arbhub.settings.secret import SecretUrl
 
 EXAMPLE = """
 [hub]
@@ -87,7 +88,7 @@ def test_variables_over_the_file_and_options_over_both(tmp_path: Path) -> None:
         ("risk.max_position=1_000.5", ("risk", "max_position"), 1000.5),
         ("risk.trading_state=halted", ("risk", "trading_state"), "halted"),
         ('risk.trading_state="halted"', ("risk", "trading_state"), "halted"),
-        ("executor.ledger_url=sqlite:///a=b.db", ("executor", "ledger_url"), "sqlite:///a=b.db"),
+        ("executor.ledger_url=sqlite:///a=b.db", ("executor", "ledger_url"), SecretUrl("sqlite:///a=b.db")),
         ("engines.fee.place=127.0.0.1:7402", ("engines", "fee", "place"), "127.0.0.1:7402"),
         ("engines.fee.taker_bps.EX1=10", ("engines", "fee", "taker_bps"), {"EX1": 10.0}),
         ("engines.fee.taker_bps={EX1=1,EX2=2}", ("engines", "fee", "taker_bps"), {"EX1": 1.0, "EX2": 2.0}),
@@ -118,7 +119,7 @@ def test_a_symbol_in_a_key_stands_in_quotes() -> None:
         ("ARBHUB_EXECUTOR__BALANCES__EX1__BTC", "2", ("executor", "balances"), {"EX1": {"BTC": 2.0}}),
         ("ARBHUB_FEED__RECORD__DIRECTORY", "/tmp/x", ("feed", "record", "directory"), Path("/tmp/x")),  # noqa: S108
         ("ARBHUB_RISK__MAX_POSITION", "inf", ("risk", "max_position"), math.inf),
-        ("ARBHUB_EXECUTOR__LEDGER_URL", "sqlite://", ("executor", "ledger_url"), "sqlite://"),
+        ("ARBHUB_EXECUTOR__LEDGER_URL", "sqlite://", ("executor", "ledger_url"), SecretUrl("sqlite://")),
     ],
 )
 def test_variables(variable: str, value: str, names: tuple[str, ...], expected: object) -> None:
@@ -136,7 +137,10 @@ def test_a_variable_reaches_into_tables_of_sections() -> None:
         ['feed.symbols=["BTC/BRL"]'],
         {"ARBHUB_FEED__VENUES__EX1__EXCHANGE": "binance", "ARBHUB_FEED__VENUES__EX1__REST_URL": "http://x"},
     )
-    assert (settings.feed.venues["EX1"].exchange, settings.feed.venues["EX1"].rest_url) == ("binance", "http://x")
+    assert (settings.feed.venues["EX1"].exchange, settings.feed.venues["EX1"].rest_url) == (
+        "binance",
+        SecretUrl("http://x"),
+    )
 
 
 BAD = [
