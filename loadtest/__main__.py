@@ -5,6 +5,7 @@ import sys
 import typer
 
 from arbhub.service import ServiceError
+from arbhub.settings.load import SettingsError
 from loadtest.bench.command import bench
 from loadtest.run import run
 
@@ -22,7 +23,7 @@ def main() -> None:
     """Run the command; what the user can mend is one line."""
     try:
         app()
-    except (ServiceError, OSError) as error:
+    except (ServiceError, SettingsError, OSError) as error:
         print(f"loadtest: {error}", file=sys.stderr)  # noqa: T201  # the answer to a command
         raise SystemExit(1) from None
 

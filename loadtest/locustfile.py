@@ -32,6 +32,7 @@ from arbhub.control import encode_reference
 from arbhub.reference import Universe
 from arbhub.v1 import hub_pb2
 from arbhub.wire import batch_frame, encode_ticks, submessage
+from loadtest.connection import connect
 from loadtest.schedule import Arrivals, Market, schedule
 
 grpc_gevent.init_gevent()
@@ -41,7 +42,6 @@ StreamCall: TypeAlias = "grpc.StreamStreamMultiCallable[bytes, Reply]"
 STREAM, EVALUATE = "/arbhub.v1.Hub/Stream", "/arbhub.v1.Hub/Evaluate"
 BATCH = hub_pb2.StreamRequest.BATCH_FIELD_NUMBER
 TICKS = hub_pb2.TickBatch.TICKS_FIELD_NUMBER
-OPTIONS = (("grpc.use_local_subchannel_pool", 1),)  # a connection a user, as different machines would have
 ANSWER_S = 5.0
 REFRESH_S = 2.0  # books grow unusable after hub.max_quote_age_ms, 10 s by default
 MAX_BATCH = 4096
@@ -64,7 +64,7 @@ class HubStream:
     """One `Hub.Stream` with the market introduced; grpc.RpcError or TimeoutError where the hub does not answer."""
 
     def __init__(self, host: str) -> None:
-        self._channel = grpc.insecure_channel(host, options=OPTIONS)
+        self._channel = connect(host)
         self._frames: SimpleQueue[bytes | None] = SimpleQueue()
         self._numbers = itertools.count()
         call: StreamCall = self._channel.stream_stream(STREAM, None, Reply.FromString)
@@ -243,7 +243,7 @@ class EvaluateUser(HubUser):
 
     def on_start(self) -> None:
         """A connection of its own."""
-        self.channel = grpc.insecure_channel(self.address, options=OPTIONS)
+        self.channel = connect(self.address)
         request, reply = hub_pb2.EvaluateRequest.SerializeToString, hub_pb2.EvaluateReply.FromString
         self.evaluate_rpc = self.channel.unary_unary(EVALUATE, request, reply)
 

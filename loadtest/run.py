@@ -14,7 +14,10 @@ import typer
 import uvloop
 from rich.console import Console
 
+from arbhub.certificates import CLIENT, credentials_of
+from arbhub.credentials import Credentials
 from arbhub.service import settle_memory
+from arbhub.settings.load import load
 from arbhub.telemetry import configure_logs
 from loadtest.driver import Way, drive
 from loadtest.outcome import Outcome
@@ -81,6 +84,9 @@ def run(
         int, typer.Option(min=1, max=64, help="Batches that may be unanswered: more of them for the highest rates.")
     ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed sends the same.")] = 1,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where [tls] says with which certificates to call the hub.")
+    ] = None,
     stalls: Annotated[
         bool, typer.Option(help="Have a small process beside the run show the machine's own stalls.")
     ] = True,
@@ -99,9 +105,10 @@ def run(
     market = Market(instruments, venues, depth)
     _affordable(setup, market)
     configure_logs(level="warning")
+    credentials = credentials_of(load(config).tls, CLIENT)
     plan = schedule(arrivals, rate, seconds, market, seed, warm_up)
     with Console(stderr=True).status(f"{rate:g} ticks/s for {warm_up:g} + {seconds:g} s", refresh_per_second=1):
-        result = _measured(setup, target, market, plan, stalls)
+        result = _measured(setup, target, credentials, market, plan, stalls)
     if report_to:
         report_to.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
     Console().print_json(orjson.dumps(result).decode())
@@ -118,14 +125,16 @@ def _affordable(setup: Setup, market: Market) -> None:
         )
 
 
-def _measured(setup: Setup, target: str, market: Market, plan: Schedule, watch_stalls: bool) -> dict[str, Any]:
+def _measured(
+    setup: Setup, target: str, credentials: Credentials, market: Market, plan: Schedule, watch_stalls: bool
+) -> dict[str, Any]:
     outcome = Outcome(plan)
     with contextlib.ExitStack() as stack:
         stalls = stack.enter_context(Stalls()) if watch_stalls else None
         around = Surroundings(Usage({"stalls": stalls.pid} if stalls else {}), stalls)
-        way: Callable[[], Way] = partial(UnaryWay, target, market, plan, outcome)
+        way: Callable[[], Way] = partial(UnaryWay, target, market, plan, outcome, credentials)
         if setup.mode == Mode.STREAM:
-            way = partial(StreamWay, target, market, plan, outcome, setup.window)
+            way = partial(StreamWay, target, market, plan, outcome, setup.window, credentials)
         uvloop.run(_driven(way, plan, outcome, around))
         return report(setup, outcome, around.usage, around.found)
 

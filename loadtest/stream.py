@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from arbhub.columns import Ints, Ticks
 from arbhub.control import encode_reference
+from arbhub.credentials import INSECURE, Credentials
 from arbhub.link import Link, LinkOptions, batch_rows
 from arbhub.queueing import Chunk, Shed, keys
 from arbhub.reference import Universe
@@ -49,7 +50,15 @@ class Answers(Protocol):
 class HubStream:
     """One stream to a hub. The payload of the link is positions in `ticks`, whose `ts_ns` count from a start."""
 
-    def __init__(self, target: str, market: Market, ticks: Ticks, answers: Answers, window: int = 1) -> None:
+    def __init__(
+        self,
+        target: str,
+        market: Market,
+        ticks: Ticks,
+        answers: Answers,
+        window: int = 1,
+        credentials: Credentials = INSECURE,
+    ) -> None:
         self._ticks, self._from_start_ns = ticks, ticks.ts_ns
         self._answers = answers
         self._universe = Universe()
@@ -57,7 +66,8 @@ class HubStream:
         self._key = keys(ticks.instrument, ticks.venue)
         self._under_way = 0
         self._ready, self._news = asyncio.Event(), asyncio.Event()
-        options = LinkOptions(window, batch_rows(BATCH_ROWS, market.depth), QUEUE_ROWS)
+        rows = batch_rows(BATCH_ROWS, market.depth)
+        options = LinkOptions(window, rows, QUEUE_ROWS, credentials=credentials)
         self._link: Link[Ints] = Link("hub", target, METHOD, self, options)
 
     @contextlib.asynccontextmanager
@@ -171,12 +181,20 @@ class HubStream:
 class StreamWay:
     """All of a schedule over one stream."""
 
-    def __init__(self, target: str, market: Market, schedule: Schedule, outcome: Outcome, window: int = 1) -> None:
+    def __init__(
+        self,
+        target: str,
+        market: Market,
+        schedule: Schedule,
+        outcome: Outcome,
+        window: int = 1,
+        credentials: Credentials = INSECURE,
+    ) -> None:
         self._outcome, self._opening = outcome, schedule.timed
         self._clock = Clock()
         self._hand_over: Callable[[], None] = lambda: None
         self._free_ns = 0
-        self._stream = HubStream(target, market, schedule.ticks, self, window)
+        self._stream = HubStream(target, market, schedule.ticks, self, window, credentials)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from arbhub.columns import Ints
+from arbhub.credentials import INSECURE, Credentials
 from arbhub.service import ServiceError, channel
 from arbhub.v1 import hub_pb2
 from loadtest.driver import Clock
@@ -32,20 +33,29 @@ Evaluate = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
 class UnaryWay:
     """All of a schedule as calls, but for the opening, which goes over the stream again and again."""
 
-    def __init__(self, target: str, market: Market, schedule: Schedule, outcome: Outcome) -> None:
+    def __init__(
+        self,
+        target: str,
+        market: Market,
+        schedule: Schedule,
+        outcome: Outcome,
+        credentials: Credentials = INSECURE,
+    ) -> None:
+        self._credentials = credentials
         self._target, self._ticks, self._opening = target, schedule.ticks, schedule.timed
         self._outcome = outcome
         self._clock = Clock()
         reference = market.reference()
         self._venues, self._symbols = reference.venues, reference.symbols
-        self._stream = HubStream(target, market, schedule.ticks.slice(0, schedule.timed), _Unread())
+        opening = schedule.ticks.slice(0, schedule.timed)
+        self._stream = HubStream(target, market, opening, _Unread(), credentials=credentials)
         self._evaluate: Evaluate
         self._calls: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Connected twice, for the calls and for the books, the hub having the opening's books."""
-        async with self._stream.open(), channel(self._target) as calls:
+        async with self._stream.open(), channel(self._target, self._credentials) as calls:
             await self._stream.books(self._opening)
             self._evaluate = calls.unary_unary(METHOD)
             await self._first_call(self._evaluate)
