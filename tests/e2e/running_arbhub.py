@@ -11,9 +11,12 @@ import grpc
 import pytest
 import tomli_w
 
+from arbhub.certificates import CLIENT, credentials_of
 from arbhub.cli.demo import on_free_ports
 from arbhub.cli.up import services
+from arbhub.credentials import INSECURE, Credentials
 from arbhub.processes import Household
+from arbhub.service import channel
 from arbhub.settings.load import load
 from arbhub.v1 import hub_pb2, hub_pb2_grpc
 
@@ -23,15 +26,22 @@ PATIENCE_S = 45.0
 class RunningArbhub:
     """Sandbox, four engines, executor, hub and feed, each a process; `more` has sections beside the demo's."""
 
-    def __init__(self, folder: Path, more: Mapping[str, Any] | None = None) -> None:
-        self.folder = folder
-        config = folder / "demo.toml"
-        content = on_free_ports(folder)
+    def __init__(
+        self,
+        folder: Path,
+        more: Mapping[str, Any] | None = None,
+        change: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> None:
+        """`change` may say otherwise what they say."""
+        self.folder, self.config = folder, folder / "demo.toml"
+        content = on_free_ports(folder) | dict(more or {})
         content["risk"]["cooldown_ms"] = 0.0
-        config.write_text(tomli_w.dumps({**content, **(more or {})}))
-        self.settings = load(config, environ={})
-        self.services = {s.name: s for s in services(self.settings, ("--config", str(config)), engines=True)}
-        self.household = Household(folder)
+        change(content)
+        self.config.write_text(tomli_w.dumps(content))
+        self.settings = load(self.config, environ={})
+        self.services = {s.name: s for s in services(self.settings, ("--config", str(self.config)), engines=True)}
+        self.credentials = credentials_of(self.settings.tls, CLIENT)
+        self.household = Household(folder, self.credentials)
 
     async def start(self, *names: str) -> None:
         """Start services, all where none is named, and wait until they answer."""
@@ -54,19 +64,19 @@ class RunningArbhub:
     async def until(self, condition: Callable[[hub_pb2.Status], bool], what: str) -> hub_pb2.Status:
         """The first state of the hub that meets a condition; fails where none comes."""
         last: hub_pb2.Status | None = None
-        async for status in states(self.settings.hub.listen, PATIENCE_S):
+        async for status in states(self.settings.hub.listen, PATIENCE_S, self.credentials):
             last = status
             if condition(status):
                 return status
         pytest.fail(f"the hub did not come to this: {what}; last seen: {last}")
 
 
-async def states(address: str, patience_s: float) -> AsyncIterator[hub_pb2.Status]:
+async def states(address: str, patience_s: float, credentials: Credentials = INSECURE) -> AsyncIterator[hub_pb2.Status]:
     """A hub's state, ten times a second, across its restarts, for so long."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(patience_s):
             while True:
-                async with grpc.aio.insecure_channel(address) as wire:
+                async with channel(address, credentials) as wire:
                     with contextlib.suppress(grpc.aio.AioRpcError):
                         async for status in hub_pb2_grpc.HubStub(wire).Watch(hub_pb2.WatchRequest(interval_ms=100)):
                             yield status

@@ -1,17 +1,13 @@
 """The ledger in real databases: what is written, read back, fenced and refused."""
 
-import os
-import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from executor_probes import CHEAP, MS, SYMBOL, A, B, Decision, FedDesk, Tick, market
+from postgres_server import postgres_server
 from sqlalchemy import Engine, create_engine, event, insert, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
@@ -26,33 +22,10 @@ BALANCES = {"A": {"USD": 5000.0}, "B": {"BTC": 9.0}}
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of our own; without its programs or driver the test is skipped, but never in CI."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) if find_spec("psycopg") else []
-    if not programs:
-        assert "CI" not in os.environ, "CI must have PostgreSQL's server programs and psycopg"
-        pytest.skip("PostgreSQL's server programs or psycopg are not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data = tmp_path_factory.mktemp("postgres")
-    user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
-    if user:  # the server refuses to run as root, and the data must be its own
-        data = Path("/tmp") / f"arbhub-postgres-{os.getpid()}"  # noqa: S108  # pytest's own is root's alone
-        data.mkdir(mode=0o755)
-        shutil.chown(data, "nobody", "nogroup")
-    server = programs[-1].parent
-    make = [*user, str(server / "initdb"), "-D", str(data / "db"), "-A", "trust", "-U", "arbhub"]
-    subprocess.run(make, check=True, capture_output=True)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
-    control = [*user, str(server / "pg_ctl"), "-D", str(data / "db")]
-    start = [*control, "-w", "-l", str(data / "log"), "-o", options, "start"]
-    subprocess.run(start, check=True, capture_output=True)
-    try:
-        yield f"postgresql://arbhub@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True)
-        shutil.rmtree(data)
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server."""
+    with postgres_server() as url:
+        yield url
 
 
 # A database in memory has one executor.
