@@ -1,11 +1,11 @@
 """What a configuration holds that nobody may read in a log: passwords in URLs, and keys handed on to exchanges.
 
-A URL setting shows itself without its password, in messages and dumps alike; only `reveal` gives it away. Where it is
-not certain which part of a text is the password, all of it is left out.
+A URL setting shows itself without its password, in messages and in JSON; only `reveal` gives it away. Where it is not
+certain which part of a text is the password, all of it is left out.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 HIDDEN = "***"
-_SECRET_NAME = re.compile(r"key|secret|passw|passphrase|token|credential|private", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"key$|secret|passw|passphrase|token|credential|private|login", re.IGNORECASE)
 _URL = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"<>]*")
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]*")
 
@@ -61,9 +61,9 @@ class SecretUrl:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls._of, serialization=core_schema.plain_serializer_function_ser_schema(str)
-        )
+        # Only in JSON: settings made anew from a dump in Python have the whole URL.
+        shown = core_schema.plain_serializer_function_ser_schema(str, when_used="json")
+        return core_schema.no_info_plain_validator_function(cls._of, serialization=shown)
 
     @classmethod
     def _of(cls, value: object) -> "SecretUrl":
@@ -116,9 +116,18 @@ def secrets_in(value: object) -> Iterator[str]:
                 yield inner
             else:
                 yield from secrets_in(inner)
+    elif isinstance(value, str) and "://" in value:
+        yield from _in_text(value)
     elif isinstance(value, tuple | list):
         for inner in value:
             yield from secrets_in(inner)
+
+
+def _in_text(url: str) -> Iterable[str]:
+    try:
+        return SecretUrl(url).parts()
+    except ValueError:
+        return [url]
 
 
 def _authority(rest: str) -> str:

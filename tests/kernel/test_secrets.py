@@ -40,7 +40,9 @@ def test_a_url_shows_itself_without_its_password(url: str, shown: str) -> None:
     assert (str(secret), repr(secret), f"{secret}") == (shown, repr(shown), shown)
     assert secret.reveal() == url
     assert PASSWORD not in f"{ExecutorSettings(ledger_url=secret)}"
-    assert PASSWORD not in repr(ExecutorSettings(ledger_url=secret).model_dump())
+    made = ExecutorSettings(ledger_url=secret)
+    assert PASSWORD not in repr(made.model_dump())
+    assert ExecutorSettings.model_validate(made.model_dump()) == made
     assert PASSWORD.encode() not in ExecutorSettings(ledger_url=secret).model_dump_json().encode()
 
 
@@ -89,10 +91,11 @@ def test_secrets_of_a_configuration(tmp_path: Path) -> None:
         'executor.ledger_url = "postgresql://me:100%25-mine@db/x?sslmode=require&sslpassword=second-one"\n'
         '[feed.venues.EX1]\nexchange = "binance"\nsymbols = ["BTC/USDT"]\n'
         'rest_url = "http://me:third-one@127.0.0.1/"\n'
-        'options = { apiKey = "fourth-one", watchOrderBookLimit = 100, nested = { secret = "fifth-one" }, a = "b" }\n'
+        '[feed.venues.EX1.options]\nurls = ["ws://me:sixth-one@127.0.0.1"]\napiKey = "fourth-one"\n'
+        'watchOrderBookLimit = 100\nnested = { secret = "fifth-one" }\na = "b"\n'
     )
     found = set(secrets_in(load(file, (), {})))
-    assert found == {"100%25-mine", "100%-mine", "second-one", "third-one", "fourth-one", "fifth-one"}
+    assert found == {"100%25-mine", "100%-mine", "second-one", "third-one", "fourth-one", "fifth-one", "sixth-one"}
 
 
 @pytest.mark.parametrize(
