@@ -103,6 +103,14 @@ def test_many_peers_together_have_a_rate_too(bearer: Bearer, clock: Clock) -> No
     assert bearer.check(RIGHT, "stranger") is Access.GRANTED
 
 
+def test_an_operators_slips_are_nobody_elses(bearer: Bearer) -> None:
+    """Peers that were let in before have their own rate alone: together they take nothing from strangers'."""
+    operators = [f"operator {n}" for n in range(Bearer.MAX_KNOWN)]
+    assert {bearer.check(RIGHT, peer) for peer in operators} == {Access.GRANTED}
+    assert {bearer.check("Bearer slip", peer) for peer in operators} == {Access.WRONG}
+    assert bearer.check(RIGHT, "stranger") is Access.GRANTED
+
+
 def test_memory_is_bounded(bearer: Bearer) -> None:
     """However many peers come, so many are remembered."""
     for n in range(3 * Bearer.MAX_PEERS):

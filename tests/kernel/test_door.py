@@ -59,7 +59,7 @@ async def test_who_has_the_token_is_let_in(port: Port) -> None:
 
 
 async def test_who_has_not_is_told_to_bring_it_or_to_wait(port: Port) -> None:
-    """401 for each attempt within the rate, with a line of the trail; 429 and no line beyond it, also with the token."""
+    """401 and a line for each attempt within the rate; 429 and no line beyond it, also with the token."""
     at_once = Bearer.PEER[0]
     statuses = [await port.status() for _ in range(at_once + 3)]
     assert statuses == [401] * at_once + [429] * 3
