@@ -110,9 +110,9 @@ def _option(text: str, key: Key) -> str:
 
 def _holds_secret(key: Iterable[int | str]) -> bool:
     """Whether nobody may see what stands there."""
-    *_, last = key
+    *_, last = (str(step) for step in key)
     annotation = _at(key)
-    return SecretUrl in (annotation, *get_args(annotation)) or is_secret(str(last))
+    return SecretUrl in (annotation, *get_args(annotation)) or is_secret(last) or last.endswith("url")
 
 
 def _variable_key(name: str) -> Key:

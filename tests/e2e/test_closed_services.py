@@ -17,6 +17,7 @@ import pytest_asyncio
 import tomli_w
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from postgres_server import postgres_server
+from redis_server import RedisServer, redis_server
 from running_arbhub import PATIENCE_S, RunningArbhub
 
 from arbhub.certificates import CLIENT, credentials_of
@@ -32,7 +33,8 @@ VENUE = "venue-password-2"
 API_KEY = "exchange-key-3"
 TOKEN = "admin-token-4-0123456789abcdefghij"  # noqa: S105  # of this test
 WRONG = "wrong-password-5"
-SECRETS = (LEDGER, quote(LEDGER, safe=""), VENUE, API_KEY, TOKEN, WRONG, "PRIVATE KEY")
+REDIS = "redis-password-6"
+SECRETS = (LEDGER, quote(LEDGER, safe=""), VENUE, API_KEY, TOKEN, WRONG, REDIS, "PRIVATE KEY")
 
 
 def arbhub(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -55,7 +57,16 @@ def ledger() -> Iterator[str]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def closed(tmp_path_factory: pytest.TempPathFactory, ledger: str) -> AsyncIterator[RunningArbhub]:
+async def redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RedisServer]:
+    """A second level that takes REDIS only."""
+    async with redis_server(tmp_path_factory.mktemp("redis"), REDIS) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def closed(
+    tmp_path_factory: pytest.TempPathFactory, ledger: str, redis: RedisServer
+) -> AsyncIterator[RunningArbhub]:
     """Everything running with certificates and secrets."""
     folder = tmp_path_factory.mktemp("arbhub")
     made = arbhub("certs", folder / "certs")
@@ -67,6 +78,7 @@ async def closed(tmp_path_factory: pytest.TempPathFactory, ledger: str) -> Async
         content["tls"] = section(folder / "certs")
         content["hub"] |= {"token_file": str(folder / "token"), "audit_file": str(folder / "audit.jsonl")}
         content["executor"]["ledger_url"] = ledger
+        content["redis"] = {"url": redis.url}
         for venue in content["feed"]["venues"].values():
             venue["rest_url"] = venue["rest_url"].replace("://", f"://me:{VENUE}@")
             venue["options"]["apiKey"] = API_KEY
@@ -81,7 +93,7 @@ async def closed(tmp_path_factory: pytest.TempPathFactory, ledger: str) -> Async
 
 async def test_closed_services_trade(closed: RunningArbhub) -> None:
     """Ticks are decided by all engines over mutual TLS, and approved ones are filled."""
-    status = await closed.until(lambda s: s.approved > 0 and s.fills > 0, "fills")
+    status = await closed.until(lambda s: s.approved > 0 and s.fills > 0 and s.reference_store.up, "fills")
     assert all(engine.up for engine in status.engines)
     assert closed.credentials.mutual
 
@@ -141,8 +153,8 @@ async def test_files_that_do_not_fit_end_a_service_with_one_sentence(closed: Run
     )
 
 
-async def test_no_secret_is_written_down(closed: RunningArbhub, ledger: str) -> None:
-    """Not even when everything goes wrong: a wrong password, no ledger, no venues, settings that are none."""
+async def test_no_secret_is_written_down(closed: RunningArbhub, ledger: str, redis: RedisServer) -> None:
+    """Not even when all goes wrong: wrong passwords, no ledger, Redis or venues, settings that are none."""
     said = []
     wrong = ledger.replace(quote(LEDGER, safe=""), WRONG)
     gone = wrong.replace("127.0.0.1:", "127.0.0.1:1/")
@@ -154,6 +166,12 @@ async def test_no_secret_is_written_down(closed: RunningArbhub, ledger: str) -> 
     said.append(arbhub("config", "check", closed.config))
     said.append(arbhub("config", "check", closed.config, "--set", "executor.latency=1"))
     said.append(arbhub("hub", "--config", closed.config, "--set", f"hub.listen={wrong}"))
+    said.append(arbhub("config", "check", closed.config, "--set", f"redis.url=redis://:{WRONG}@127.0.0.1:x"))
+    await redis.kill()
+    await closed.until(lambda s: not s.reference_store.up, "Redis gone")
+    redis.password = WRONG  # from the hub's side, its own is wrong now
+    await redis.start()
+    state = await closed.until(lambda s: "invalid username-password" in s.reference_store.detail, "a wrong password")
     await closed.kill("sandbox")
     await closed.kill("feed")
     await closed.start("feed")  # its client complains of the addresses that it cannot reach
@@ -167,6 +185,6 @@ async def test_no_secret_is_written_down(closed: RunningArbhub, ledger: str) -> 
     assert "://me:***@127.0.0.1" in logs["feed.log"]
     assert "not connected" in logs["hub.log"]
     assert "connection failed" in "".join(done.stderr for done in said)
-    written = [*logs.values(), *(done.stdout + done.stderr for done in said)]
+    written = [str(state), *logs.values(), *(done.stdout + done.stderr for done in said)]
     for secret in SECRETS:
         assert not [text for text in written if secret in text]

@@ -105,6 +105,7 @@ def test_secrets_of_a_configuration(tmp_path: Path) -> None:
         f'executor.ledger_url=["{URL}"]',
         f'executor.ledger_url.x="{URL}"',
         f"executor.ledger_urll={URL}",
+        f"redis.url=redis://:two {PASSWORD}@127.0.0.1:6379",
         f"executor={URL}",
         f"hub.listen={URL}",
         f"executor.ledger_url {URL}",
