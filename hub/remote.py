@@ -210,6 +210,7 @@ class RemoteHost:
         rows = len(chunks[0]) if len(chunks) == 1 else sum(len(chunk) for chunk in chunks)
         whose_is_known, as_rows = len(columns) == len(self._greeted), _are_rows(chunks)
         for number, seat in enumerate(self._greeted):
+            seat.tally.answers += 1
             seat.tally.latency_ns.append(took_ns)
             if as_rows:
                 few = seat.decoded_rows(columns[number], rows) if whose_is_known else None

@@ -105,8 +105,9 @@ class Owner(Protocol):
 
 @dataclass(slots=True)
 class Tally:
-    """What an engine has done. Latencies from the asking to the answer, in nanoseconds, the latest only."""
+    """What an engine has done. Latencies from the asking to the answer, in nanoseconds, the latest of `answers`."""
 
+    answers: int = 0
     judged: int = 0
     rejected: int = 0
     timeouts: int = 0
@@ -207,6 +208,7 @@ class LocalSeat:
         """Judge now."""
         began = time.monotonic_ns()
         answer = self._judged(case)
+        self.tally.answers += 1
         self.tally.latency_ns.append(time.monotonic_ns() - began)
         if answer is None:
             self._owner.no_answer(self, case)

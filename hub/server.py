@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -24,6 +25,8 @@ from arbhub.settings.source import Source
 from arbhub.v1 import hub_pb2
 from hub.admin import Admin
 from hub.admin_server import administered
+from hub.http.app import Backing
+from hub.http.port import http_port
 from hub.hub import Hub
 from hub.memory import Memory
 from hub.reference_store import second_level
@@ -224,10 +227,12 @@ async def run(
     shutdown: asyncio.Event,
     on_ready: OnReady | None = None,
     source: Source | None = None,
+    backing: Backing | None = None,
 ) -> None:
     """Serve the hub until `shutdown`; `engines` has those that are to run in this process.
 
     `source` is where the settings came from, for an operator to change them; without it the hub has no admin.
+    `backing` is what else its HTTP routes reach beyond it.
     """
     credentials = credentials_of(settings.tls, "hub")
     hub, admin = (
@@ -242,6 +247,7 @@ async def run(
         async with (
             second_level(settings.redis, hub) as hub.reference_store,
             administered(admin, settings.hub.admin_listen) if admin else contextlib.nullcontext(),
+            http_port(hub, replace(backing or Backing(), admin=admin), shutdown),
             serving(listen, servicer.register, [SERVICE], on_ready, drain, credentials) as port,
         ):
             log.info("serving", service="hub", port=port, config_version=hub.version)

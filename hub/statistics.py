@@ -40,6 +40,7 @@ class LastEdge(NamedTuple):
     """Empty: approved."""
 
 
+SIZES = 18  # a batch has at most 65,536 ticks
 EDGES_A_BATCH = 16  # of a longer batch only the last ones are worth the time to a person who watches
 
 
@@ -48,19 +49,26 @@ class Statistics:
     """Counts since the hub began; latencies, fills and edges only of late."""
 
     ticks: int = 0
+    rounds: int = 0
     approved: int = 0
     fills: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     denied: Counter[str] = field(default_factory=Counter)
     stray: Counter[Arrival] = field(default_factory=Counter)
     decision_ms: deque[float] = field(default_factory=lambda: deque(maxlen=4096))
+    """Of the latest rounds, of which there were `rounds`."""
+    sizes: list[int] = field(default_factory=lambda: [0] * SIZES)
+    """Rounds by their ticks' bit length: [0] had none, [1] one, [2] two or three, [3] four to seven."""
     last_fills: deque[FillRow] = field(default_factory=lambda: deque(maxlen=8))
     edges: dict[int, LastEdge] = field(default_factory=dict)
     """By instrument, the latest last."""
 
     def decided(self, decided: Decided, names: Sequence[str], took_ms: float) -> None:
         """A round's decisions; `names` has the reasons by code."""
-        self.ticks += len(decided)
+        ticks = len(decided)
+        self.ticks += ticks
+        self.rounds += 1
+        self.sizes[ticks.bit_length()] += 1
         self.decision_ms.append(took_ms)
         if isinstance(decided, list):
             self._rows(decided, names)

@@ -15,7 +15,7 @@ from arbhub.settings.redis import RedisSettings
 from arbhub.settings.risk import RiskSettings
 from arbhub.settings.sandbox import SandboxSettings
 from arbhub.settings.secret import SecretUrl
-from arbhub.settings.section import Address, AddressOrNone, Amount, Count, File, Limit, Section
+from arbhub.settings.section import Address, AddressOrNone, Amount, Count, File, HostPortOrNone, Limit, Section
 from arbhub.settings.tls import TlsSettings
 
 DAY_MS = 86_400_000.0  # a time that is added to others has to end
@@ -26,6 +26,8 @@ class HubSettings(Section):
     """[hub]: the deadline, what makes a book usable, and the bounds of its queues."""
 
     listen: Address = "127.0.0.1:7401"
+    http_listen: HostPortOrNone = "127.0.0.1:7408"
+    """Where health, metrics and the routes of docs/gateway.md are served; "": nowhere."""
     deadline_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     max_quote_age_ms: Limit = 10_000.0
     min_net_edge_bps: Annotated[float, Field(allow_inf_nan=False)] = 0.0

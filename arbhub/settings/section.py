@@ -22,6 +22,13 @@ def _host_port(text: str) -> str:
     return text
 
 
+def _host_port_or_none(text: str) -> str:
+    try:
+        return text and _host_port(text)
+    except ValueError as error:
+        raise ValueError(f'{error}, or "" for none') from None
+
+
 def _address(text: str) -> str:
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
@@ -36,6 +43,7 @@ def _address(text: str) -> str:
 
 MAX_SOCKET_PATH = 107  # bytes: what the kernel's sockaddr_un holds
 HostPort = Annotated[str, AfterValidator(_host_port)]
+HostPortOrNone = Annotated[str, AfterValidator(_host_port_or_none)]
 Address = Annotated[str, AfterValidator(_address)]
 AddressOrNone = Annotated[str, AfterValidator(lambda text: text and _address(text))]  # empty: nowhere
 # `inf` turns a limit off, so limits allow it and amounts do not; NaN is never a setting.

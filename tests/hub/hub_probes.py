@@ -22,6 +22,7 @@ from arbhub.state import ACTIVE, LedgerValues, Snapshot
 from arbhub.v1 import engine_pb2, executor_pb2, hub_pb2, hub_pb2_grpc, ledger_pb2
 from arbhub.wire import decode_decisions, encode_ticks, encode_verdicts
 from engines.table import ENGINES
+from hub.http.app import Backing
 from hub.server import run
 
 T = TypeVar("T")
@@ -102,16 +103,16 @@ def ticks_of(universe: Universe, rows: Sequence[Tick]) -> Ticks:
 
 def settings(executor: str = "127.0.0.1:1", engines: dict[str, Any] | None = None, **hub: Any) -> Settings:
     """A hub on any free port; engines in-process where nothing else is said."""
-    given = {"deadline_ms": LONG_MS, "listen": "127.0.0.1:0", **hub}
+    given = {"deadline_ms": LONG_MS, "listen": "127.0.0.1:0", "http_listen": "", **hub}
     return Settings.model_validate({"hub": given, "executor": {"listen": executor}, "engines": engines or {}})
 
 
 @contextlib.asynccontextmanager
-async def hub_of(made: Settings, **engines: Engine) -> AsyncIterator[str]:
+async def hub_of(made: Settings, backing: Backing | None = None, **engines: Engine) -> AsyncIterator[str]:
     """A served hub's address; real engines in its process but for those given."""
     shutdown, port = asyncio.Event(), asyncio.get_running_loop().create_future()
     inside = {name: engine() for name, engine in ENGINES.items()} | engines
-    served = asyncio.create_task(run(made, inside, shutdown, port.set_result))
+    served = asyncio.create_task(run(made, inside, shutdown, port.set_result, backing))
     await asyncio.wait([served, port], return_when=asyncio.FIRST_COMPLETED)
     if served.done():
         await served

@@ -1,0 +1,1 @@
+"""The HTTP port of a hub: `port` serves what `app` routes."""

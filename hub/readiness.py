@@ -1,0 +1,10 @@
+"""Whether the hub can do its work, and if not, why: one sentence a reason. Liveness is another question."""
+
+from hub.hub import Hub
+
+
+def unready(hub: Hub) -> list[str]:
+    """What keeps ticks from being approved; empty where nothing does."""
+    reasons = [] if hub.trades.up else ["the executor is not connected: nothing is approved"]
+    down = [seat for seat in hub.seats if not seat.up]
+    return reasons + [f"engine {s.name} at {s.place} cannot be asked: its silence is a veto" for s in down]
