@@ -3,8 +3,9 @@
 Whatever is wrong with the URL or what lies there ends as one `ServiceError` sentence.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
@@ -30,23 +31,37 @@ _ALLOWED = 'allowed are "sqlite:///FILE", "sqlite://" (in memory) and "postgresq
 
 def open_ledger(text: str) -> Engine:
     """An engine on a ledger of the newest form that adds up; ServiceError says what is wrong otherwise."""
-    url = _url(text)
-    shown = redacted(url.render_as_string(hide_password=False))
-    try:
+    url = ledger_url(text)
+    shown = shown_url(url)
+    with explained(url):
         engine = _engine(url)
         with engine.begin() as connection:
             _migrate(connection, shown)
             _check(connection, shown)
+    return engine
+
+
+@contextlib.contextmanager
+def explained(url: URL) -> Iterator[None]:
+    """What a database says goes wrong within the block, as a ServiceError."""
+    shown = shown_url(url)
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise ServiceError(f"ledger {shown}: the driver {error.name} is not installed") from None
     except DBAPIError as error:
         raise ServiceError(_sentence(shown, url, error)) from None
     except SQLAlchemyError as error:
         raise ServiceError(f"ledger {shown}: {_one_line(error)}") from None
-    return engine
 
 
-def _url(text: str) -> URL:
+def shown_url(url: URL) -> str:
+    """It without a secret, wherever in it there is one."""
+    return redacted(url.render_as_string(hide_password=False))
+
+
+def ledger_url(text: str) -> URL:
+    """A setting as a database URL of a kind that a ledger can be on."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):

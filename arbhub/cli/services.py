@@ -24,12 +24,15 @@ def in_process_engines(settings: Settings) -> dict[str, Engine]:
 @app.command()
 def hub(config: ConfigOption, assignments: SetOption = None) -> None:
     """Run the hub: ticks in, one decision for each out, approved ones to the executor."""
+    from executor.history import History
+    from hub.http.app import Backing
     from hub.server import run
 
     settings = settings_of(config, assignments)
     configure_logs()
-    source = Source(config, tuple(assignments or ()))
-    run_until_signal(lambda shutdown: run(settings, in_process_engines(settings), shutdown, source=source))
+    source, backing = Source(config, tuple(assignments or ())), Backing(History(settings.executor.ledger_url))
+    engines = in_process_engines(settings)
+    run_until_signal(lambda shutdown: run(settings, engines, shutdown, source=source, backing=backing))
 
 
 @app.command()

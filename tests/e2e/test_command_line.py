@@ -164,7 +164,7 @@ def test_live_trading_is_refused(config: Path) -> None:
 
 def test_every_command_explains_itself() -> None:
     """--help is there for each command of the contract."""
-    for command in ("demo", "replay", "up", "hub", "engine", "feed", "executor", "sandbox", "config"):
+    for command in ("demo", "replay", "up", "hub", "engine", "feed", "executor", "sandbox", "config", "trades", "pnl"):
         done = arbhub(command, "--help")
         assert done.returncode == 0
         assert "Usage" in done.stdout

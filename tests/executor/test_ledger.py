@@ -1,14 +1,12 @@
 """The ledger in real databases: what is written, read back, fenced and refused."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from executor_probes import CHEAP, MS, SYMBOL, A, B, Decision, FedDesk, Tick, market
-from postgres_server import postgres_server
-from sqlalchemy import Engine, create_engine, event, insert, inspect, select, text, update
+from sqlalchemy import Engine, event, insert, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from arbhub.service import ServiceError
@@ -18,32 +16,12 @@ from executor.journal import FencedError
 from executor.ledger import LedgerUnavailableError, SqlLedger
 from executor.opening import open_ledger
 
+pytest_plugins = ("databases",)
 BALANCES = {"A": {"USD": 5000.0}, "B": {"BTC": 9.0}}
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """A PostgreSQL server."""
-    with postgres_server() as url:
-        yield url
 
 
 # A database in memory has one executor.
 not_in_memory = pytest.mark.parametrize("url", ["file", "postgresql"], indirect=True)
-
-
-@pytest.fixture(params=["file", "memory", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database with nothing in it."""
-    if request.param == "memory":
-        return "sqlite://"
-    if request.param == "file":
-        return f"sqlite:///{tmp_path / 'ledger.db'}"
-    server: str = request.getfixturevalue("postgres")
-    with create_engine(server.replace("postgresql", "postgresql+psycopg"), isolation_level="AUTOCOMMIT").connect() as c:
-        c.execute(text("DROP DATABASE IF EXISTS ledger WITH (FORCE)"))
-        c.execute(text("CREATE DATABASE ledger"))
-    return server.removesuffix("postgres") + "ledger"
 
 
 def trade(fed: FedDesk) -> None:
