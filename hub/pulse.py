@@ -1,7 +1,7 @@
 """The hub's own pulse: how late its event loop runs, how long the garbage collector stops it, and histograms.
 
-Latencies are noted where they arise, in short queues; here they are sorted into histograms, some at every beat, so
-that the hot path counts nothing twice and a scrape finds the sums ready.
+Latencies are noted where they arise, in short queues; here they are sorted into histograms, a queue at every beat, so
+that the hot path only notes them, and a scrape finds the sums nearly ready.
 """
 
 import asyncio
@@ -10,13 +10,13 @@ import gc
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import cycle, islice
 
 import numpy as np
 
 from hub.hub import Hub
 
-BEAT_S = 0.05  # often enough that no queue of latencies overflows between two beats, and each has little to sort
+BEAT_S = 0.05  # a queue a beat: none overflows before its next turn, and no beat takes long
 LATENCY_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 PAUSE_S = (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 
@@ -67,6 +67,7 @@ class Pulse:
             seat.name: Followed(seat.tally.latency_ns, lambda tally=seat.tally: tally.answers, 1e-9)  # type: ignore[misc]  # the default binds the loop's tally
             for seat in hub.seats
         }
+        self._turns = cycle((self.rounds, *self.engines.values()))
         self.lag, self.collections = Histogram(PAUSE_S), Histogram(PAUSE_S)
         self.began_s = time.time()
         self._collecting_ns = 0
@@ -84,7 +85,7 @@ class Pulse:
             await asyncio.sleep(BEAT_S)
             # The loop's timers are as exact as a millisecond: up to half of one may be missing, or too much.
             self.lag.add((max(0, time.monotonic_ns() - due_ns),), 1e-9)
-            self.follow()
+            next(self._turns).follow()
 
     @contextlib.contextmanager
     def _watching_collections(self) -> Iterator[None]:

@@ -95,7 +95,8 @@ def test_a_bad_file_names_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "key"),
     [
-        (("hub",), "hub.listen"),
+        (("hub", "--set", "hub.http_listen="), "hub.listen"),
+        (("hub", "--set", "hub.listen=127.0.0.1:0"), "hub.http_listen"),
         (("executor",), "executor.listen"),
         (("engine", "fee"), "engines.fee.place"),
         (("feed",), "feed.listen"),

@@ -83,6 +83,7 @@ def test_variables_over_the_file_and_options_over_both(tmp_path: Path) -> None:
     ("assignment", "names", "value"),
     [
         ("hub.deadline_ms=5", ("hub", "deadline_ms"), 5.0),
+        ("hub.http_listen=", ("hub", "http_listen"), ""),
         (" hub.deadline_ms = 5 ", ("hub", "deadline_ms"), 5.0),
         ("risk.max_position=inf", ("risk", "max_position"), math.inf),
         ("risk.max_position=1_000.5", ("risk", "max_position"), 1000.5),
@@ -163,6 +164,7 @@ BAD = [
     ("risk.trading_state=paused", "risk.trading_state: input should be 'active', 'reducing' or 'halted'"),
     ("hub.listen=localhost", 'hub.listen: should be "HOST:PORT", such as "127.0.0.1:7401", or "unix:/PATH" on one'),
     ("hub.listen=unix:here.sock", 'hub.listen: should have an absolute path of at most 107 bytes behind "unix:"'),
+    ("hub.http_listen=localhost", 'hub.http_listen: should be "HOST:PORT", such as "127.0.0.1:7401", or "" for none'),
     (f"hub.listen=unix:/{'a' * 107}", "hub.listen: should have an absolute path of at most 107 bytes"),
     ("sandbox.listen=unix:/a.sock", 'sandbox.listen: should be "HOST:PORT"'),
     ("engines.fee.place=elsewhere", 'engines.fee.place: should be "in-process", "HOST:PORT"'),
