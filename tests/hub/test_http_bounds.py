@@ -68,6 +68,9 @@ async def test_connections_beyond_a_number_are_not_taken(hub: HttpClient, monkey
     monkeypatch.setattr(port, "MAX_CONNECTIONS", 2)
     held = [await connected(hub) for _ in range(2)]
     assert await rest(await connected(hub)) == b""
+    for reader, writer in held:  # which the others do not feel
+        writer.write(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert await within(reader.readline()) == b"HTTP/1.1 200 OK\r\n"
     for _, writer in held:
         writer.close()
     while True:

@@ -12,7 +12,7 @@ from hub.http.app import Backing
 TRIED = Path(__file__).with_name("schemathesis.toml")
 
 
-async def test_every_route_keeps_to_its_description() -> None:
+async def test_every_route_keeps_to_its_description(tmp_path: Path) -> None:
     """Schemathesis finds no answer that the document does not know, and no wrong input that is taken."""
     async with (
         ScriptedExecutor().served() as executor,
@@ -25,6 +25,7 @@ async def test_every_route_keeps_to_its_description() -> None:
             *(sys.executable, "-m", "schemathesis.cli", *words),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            cwd=tmp_path,  # it remembers things
         )
         said, _ = await tried.communicate()
         assert tried.returncode == 0, said.decode()
