@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from executor_probes import CHEAP, SYMBOL, A, B, Decision, FedDesk, Tick
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
@@ -78,6 +78,7 @@ def test_results_add_up_to_the_ledgers_own(ledger: tuple[str, FedDesk]) -> None:
     assert list(as_json(made)) == ["USD"]
 
 
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(

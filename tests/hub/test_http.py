@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 from http_probes import (
     DEAR,
@@ -17,13 +18,19 @@ from http_probes import (
     http_hub,
     trading_hub,
 )
-from hub_probes import ScriptedExecutor, SilentEngine, cheap, client_of, hub_of, settings, status_of, within
+from hub_probes import hub_of, market, settings, status_of
 
+from arbhub.reference import ReferenceData
+from arbhub.rows import Tick
 from arbhub.service import ServiceError, channel
 from arbhub.v1 import hub_pb2, hub_pb2_grpc
+from engines.table import ENGINES
 from hub.http import door
 from hub.http.app import Backing
+from hub.http.evaluate import evaluate, question_of
 from hub.http.trades import MAX_WAITING
+from hub.hub import Hub
+from hub.replies import Reply
 
 APPROVED = {
     "approved": True,
@@ -94,19 +101,27 @@ async def test_evaluations_leave_no_trace() -> None:
         assert (after.ticks, [b.bid for b in after.books]) == (before.ticks, [b.bid for b in before.books])
 
 
+class NotingHub(Hub):
+    """Notes how long each evaluation may take, in ns."""
+
+    def __init__(self) -> None:
+        super().__init__(settings(), {name: engine() for name, engine in ENGINES.items()})
+        u = market()
+        self.merge(ReferenceData(tuple(u.venues), tuple(u.symbols)))
+        self.allowed_ns: list[int | None] = []
+
+    def evaluate(self, tick: Tick, reply: Reply, deadline_ns: int | None) -> None:
+        self.allowed_ns.append(deadline_ns)
+        super().evaluate(tick, reply, deadline_ns)
+
+
 async def test_the_caller_may_have_less_time() -> None:
-    """With a silent engine the answer comes at the caller's deadline, far before the hub's own."""
-    engine = SilentEngine("spread")
-    async with (
-        ScriptedExecutor().served() as executor,
-        engine.served() as place,
-        http_hub(executor=executor, engines={"spread": {"place": place}}) as hub,
-    ):
-        await status_of(hub.grpc, lambda s: s.executor_up and all(e.up for e in s.engines), "everybody")
-        async with client_of(hub.grpc) as feed:
-            await feed.ask(cheap())
-            answer = await within(hub.post("/v1/evaluate", {**DEAR, "deadline_ms": 5}))
-            assert answer.content["reason"] == "ENGINE_TIMEOUT:spread"
+    """The caller's deadline is the round's; without one it is the hub's own."""
+    hub = NotingHub()
+    for deadline in ({"deadline_ms": 5}, {"deadline_ms": 0.25}, {}):
+        decided = await evaluate(hub, question_of(orjson.dumps({**DEAR, **deadline})))
+        assert decided.reason == "NO_COUNTERPART"
+    assert hub.allowed_ns == [5_000_000, 250_000, None]
 
 
 @pytest.mark.parametrize(
@@ -159,6 +174,13 @@ async def test_numbers_that_are_none_are_no_approval() -> None:
     async with trading_hub() as hub:
         answer = await hub.get(f"/v1/evaluate?{DEAR_QUERY.replace('bid=103', 'bid=nan')}")
         assert (answer.status, answer.headers["X-Arbhub-Reason"]) == (403, "NO_COUNTERPART")
+
+
+async def test_a_time_may_be_written_with_a_point() -> None:
+    """JSON knows one kind of number; half a nanosecond is none all the same."""
+    async with trading_hub() as hub:
+        assert (await hub.post("/v1/evaluate", {**DEAR, "ts_ns": 1e6})).content["approved"] is True
+        assert (await hub.post("/v1/evaluate", {**DEAR, "ts_ns": 0.5})).status == 400
 
 
 async def test_what_is_no_json_or_too_much() -> None:
