@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from arbhub.service import ServiceError
 from executor.money import CONTEXT
-from executor.opening import VERSION_TABLE, explained, ledger_url
+from executor.opening import VERSION_TABLE, explained, ledger_url, shown_url
 
 BUSY_S = 1.0
 CONNECT_S = 3
@@ -29,7 +29,7 @@ def reading(text: str, statement_s: float = 60.0) -> Iterator[Connection]:
     `statement_s` bounds a query where the database can (PostgreSQL).
     """
     url = ledger_url(text)
-    shown = url.render_as_string(hide_password=True)
+    shown = shown_url(url)
     with explained(url), localcontext(CONTEXT), _engine(url, shown, statement_s).begin() as connection:
         if not inspect(connection).has_table(VERSION_TABLE):
             raise ServiceError(f"ledger {shown}: is no ledger, or nothing was ever written to it")

@@ -1,7 +1,7 @@
 """Changing the hub while it runs: what the admin port, the HTTP port and SIGHUP have done, one act after the other.
 
-An act is done to its end even if whoever asked for it goes away meanwhile. Every act and every refusal is a line in
-the log. Results are JSON values under the names of arbhub.v1.admin.
+An act is done to its end even if whoever asked for it goes away meanwhile. Every act and every refusal is a line of
+the audit trail. Results are JSON values under the names of arbhub.v1.admin.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from arbhub.audit import Audit
 from arbhub.service import ServiceError
 from arbhub.settings.load import SettingsError
 from arbhub.settings.schema import Settings
@@ -22,6 +23,7 @@ from hub.changes import changed, content, fixed, with_content
 from hub.hub import Hub
 from hub.inspection import inspect, state_name
 from hub.memory import Committed, Memory, TradingWord
+from hub.refused import AdminRefused
 from hub.rehearsal import rehearse
 from hub.reload import ANSWER_S, Proposal, RefusedOfferError
 
@@ -35,19 +37,11 @@ Result = dict[str, Any]
 log = structlog.get_logger()
 
 
-class AdminRefused(Exception):  # noqa: N818  # a refusal is an answer, not a failure
-    """Nothing has changed; `reasons` says why, a sentence each. `unusable`: what was asked for makes no sense."""
-
-    def __init__(self, reasons: list[str], *, unusable: bool = False) -> None:
-        super().__init__("; ".join(reasons))
-        self.reasons, self.unusable = reasons, unusable
-
-
 class Admin:
     """The acts of one hub. `source` is where its configuration came from, `memory` what it remembers."""
 
-    def __init__(self, hub: Hub, source: Source, memory: Memory) -> None:
-        self._hub, self._source, self._memory = hub, source, memory
+    def __init__(self, hub: Hub, source: Source, memory: Memory, audit: Audit) -> None:
+        self._hub, self._source, self._memory, self._audit = hub, source, memory, audit
         self._turn = asyncio.Lock()
         self._under_way: set[asyncio.Task[Any]] = set()
         word = memory.trading
@@ -210,10 +204,10 @@ class Admin:
             finally:
                 self._turn.release()
         except AdminRefused as refusal:
-            log.warning("admin act refused", act=name, who=who, version=self._hub.version, reasons=refusal.reasons)
+            said = "; ".join(refusal.reasons)
+            await self._audit.record(who=who, what=name, outcome=f"refused: {said}", version=self._hub.version)
             raise
-        said = {key: value for key, value in result.items() if key != "rehearsal"}
-        log.info("admin act", act=name, who=who, **{"version": self._hub.version, **said})
+        await self._audit.record(who=who, what=name, outcome="done", version=self._hub.version, result=_short(result))
         return result
 
     async def _written(self, write: Callable[[], None], but: str = "") -> None:
@@ -247,6 +241,11 @@ class Admin:
                     await asyncio.to_thread(self._memory.said, word)
                 except OSError as error:
                     log.error("that the ledger has the trading state cannot be written down", error=str(error))
+
+
+def _short(result: Result) -> str:
+    """A result in a line of the trail: not what the latest ticks would have become."""
+    return ", ".join(f"{key}={value}" for key, value in result.items() if key not in ("rehearsal", "version"))
 
 
 def _entry(entry: Committed) -> Result:

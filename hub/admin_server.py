@@ -7,7 +7,7 @@ refused too: who asks for more than we understand should not get less without a 
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -16,9 +16,12 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from arbhub.credentials import INSECURE, Credentials
+from arbhub.guard import who as caller
 from arbhub.service import serving
 from arbhub.v1 import admin_pb2
-from hub.admin import Admin, AdminRefused, Result
+from hub.admin import Admin, Result
+from hub.refused import AdminRefused
 
 SERVICE = "arbhub.v1.Admin"
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -72,7 +75,7 @@ class AdminServicer:
 
 
 def _by(stated: str, peer: str) -> str:
-    return f"{stated[:100]} at {peer}" if stated else peer
+    return f"{stated[:100]} {peer}" if stated else peer
 
 
 def _handler(
@@ -88,7 +91,7 @@ def _handler(
             text = f"{request.__name__}: the field {unknown[0].field_number} is not known to this hub"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
         try:
-            result = await act(message, context.peer())
+            result = await act(message, caller(context))
         except AdminRefused as refusal:
             code = grpc.StatusCode.INVALID_ARGUMENT if refusal.unusable else grpc.StatusCode.FAILED_PRECONDITION
             await context.abort(code, "\n".join(refusal.reasons))
@@ -98,12 +101,19 @@ def _handler(
 
 
 @contextlib.asynccontextmanager
-async def administered(admin: Admin, listen: str) -> AsyncIterator[None]:
+async def administered(
+    admin: Admin,
+    listen: str,
+    credentials: Credentials = INSECURE,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+) -> AsyncIterator[None]:
     """Serve the admin port (nowhere where `listen` is empty) and reload at SIGHUP, for as long as the block runs."""
     async with contextlib.AsyncExitStack() as stack:
         if listen:
             servicer = AdminServicer(admin)
-            port = await stack.enter_async_context(serving(listen, servicer.register, [SERVICE]))
+            port = await stack.enter_async_context(
+                serving(listen, servicer.register, [SERVICE], credentials=credentials, interceptors=interceptors)
+            )
             log.info("serving", service="admin", port=port)
         stack.enter_context(_reloading_at_hangup(admin))
         try:

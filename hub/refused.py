@@ -2,8 +2,8 @@
 
 
 class AdminRefused(Exception):  # noqa: N818  # an answer, and no fault of the hub's
-    """Refused, and why: a sentence for each reason."""
+    """Refused, and why: a sentence for each reason. `unusable`: what was asked for makes no sense."""
 
-    def __init__(self, reasons: list[str]) -> None:
+    def __init__(self, reasons: list[str], *, unusable: bool = False) -> None:
         super().__init__("; ".join(reasons))
-        self.reasons = reasons
+        self.reasons, self.unusable = reasons, unusable

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -16,7 +15,6 @@ import structlog
 
 from arbhub.certificates import credentials_of
 from arbhub.columns import MAX_TS_NS
-from arbhub.credentials import Credentials
 from arbhub.engine import Engine
 from arbhub.rows import Decision, Tick, decision_rows
 from arbhub.service import OnReady, OpenStreams, ServiceError, serving, settle_memory
@@ -24,11 +22,10 @@ from arbhub.settings.schema import Settings
 from arbhub.settings.source import Source
 from arbhub.v1 import hub_pb2
 from hub.admin import Admin
-from hub.admin_server import administered
 from hub.http.app import Backing
-from hub.http.port import http_port
 from hub.hub import Hub
 from hub.memory import Memory
+from hub.operator_ports import Closure, operated
 from hub.reference_store import second_level
 from hub.replies import Decided
 from hub.session import RefusedError, Session, leg
@@ -209,7 +206,7 @@ def _evaluation(hub: Hub, version: str, d: Decision, held_ns: int) -> hub_pb2.Ev
 
 
 def _administrable(
-    settings: Settings, engines: Mapping[str, Engine], source: Source, credentials: Credentials
+    settings: Settings, engines: Mapping[str, Engine], source: Source, closure: Closure
 ) -> tuple[Hub, Admin]:
     """A hub that remembers: it runs with what was last committed, unless the file has changed since."""
     try:
@@ -217,8 +214,8 @@ def _administrable(
         settings, committed = memory.begin(settings, time.time_ns())
     except OSError as error:
         raise ServiceError(f"hub.state_dir {settings.hub.state_dir}: {error.strerror}") from None
-    hub = Hub(settings, engines, committed.version, credentials)
-    return hub, Admin(hub, source, memory)
+    hub = Hub(settings, engines, committed.version, closure.credentials)
+    return hub, Admin(hub, source, memory, closure.audit)
 
 
 async def run(
@@ -235,8 +232,9 @@ async def run(
     `backing` is what else its HTTP routes reach beyond it.
     """
     credentials = credentials_of(settings.tls, "hub")
+    closure = Closure.of(settings.hub, credentials)
     hub, admin = (
-        _administrable(settings, engines, source, credentials)
+        _administrable(settings, engines, source, closure)
         if source
         else (Hub(settings, engines, credentials=credentials), None)
     )
@@ -246,8 +244,7 @@ async def run(
         listen, drain = settings.hub.listen, servicer.drain
         async with (
             second_level(settings.redis, hub) as hub.reference_store,
-            administered(admin, settings.hub.admin_listen) if admin else contextlib.nullcontext(),
-            http_port(hub, replace(backing or Backing(), admin=admin), shutdown),
+            operated(hub, admin, backing or Backing(), closure, shutdown),
             serving(listen, servicer.register, [SERVICE], on_ready, drain, credentials) as port,
         ):
             log.info("serving", service="hub", port=port, config_version=hub.version)

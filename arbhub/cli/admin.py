@@ -1,6 +1,7 @@
 """`arbhub admin ...`: look at a running hub and change it, over its admin port."""
 
 import asyncio
+import functools
 import getpass
 from collections.abc import Awaitable
 from pathlib import Path
@@ -13,14 +14,18 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console, RenderableType
 
+from arbhub.bearer import presented, read_token
+from arbhub.certificates import CLIENT, credentials_of
 from arbhub.cli import admin_tables
 from arbhub.cli.app import app, settings_of
+from arbhub.credentials import Credentials
 from arbhub.service import ServiceError, channel
 from arbhub.settings.load import SettingsError
-from arbhub.settings.schema import HubSettings
+from arbhub.settings.schema import Settings
 from arbhub.v1 import admin_pb2, admin_pb2_grpc
 from arbhub.v1.ledger_pb2 import TradingState
 
+Metadata = tuple[tuple[str, str], ...]
 WIDE = 200
 PATIENCE_S = 40.0  # a reload asks everybody, and judges the latest ticks twice
 
@@ -38,7 +43,12 @@ AddressOption = Annotated[
     ),
 ]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="A configuration whose hub.admin_listen is the address.")
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="The hub's configuration: its hub.admin_listen, hub.token_file and [tls] are used.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
 DryRunOption = Annotated[
@@ -152,14 +162,28 @@ def _trade(state: "TradingState.ValueType", why: str, address: str | None, confi
 
 def _call(address: str | None, config: Path | None, ask: Any) -> Any:
     """The answer; SettingsError or ServiceError with the hub's reasons where it refuses."""
-    place = address or (settings_of(config, None).hub.admin_listen if config else HubSettings().admin_listen)
+    settings = settings_of(config, None) if config else Settings()
+    place = address or settings.hub.admin_listen
     if not place:
         raise SettingsError("hub.admin_listen is empty: this hub has no admin port")
-    return asyncio.run(_asked(place, ask))
+    token = settings.hub.token_file
+    metadata = presented(read_token(token)) if token else ()
+    credentials = credentials_of(settings.tls, CLIENT)
+    return asyncio.run(_asked(place, credentials, lambda stub: ask(Bearing(stub, metadata))))
 
 
-async def _asked(address: str, ask: Any) -> Any:
-    async with channel(address) as wire:
+class Bearing:
+    """A stub whose calls show the token."""
+
+    def __init__(self, stub: admin_pb2_grpc.AdminStub, metadata: Metadata) -> None:
+        self._stub, self._metadata = stub, metadata
+
+    def __getattr__(self, call: str) -> Any:
+        return functools.partial(getattr(self._stub, call), metadata=self._metadata)
+
+
+async def _asked(address: str, credentials: Credentials, ask: Any) -> Any:
+    async with channel(address, credentials) as wire:
         answer: Awaitable[Any] = ask(admin_pb2_grpc.AdminStub(wire))
         try:
             return await answer

@@ -62,7 +62,7 @@ def pnl(
 
 
 def _url(config: Path | None, assignments: list[str] | None, ledger: str | None) -> str:
-    return ledger if ledger is not None else settings_of(config, assignments).executor.ledger_url
+    return ledger if ledger is not None else settings_of(config, assignments).executor.ledger_url.reveal()
 
 
 def _print_json(content: Any) -> None:

@@ -30,7 +30,7 @@ def hub(config: ConfigOption, assignments: SetOption = None) -> None:
 
     settings = settings_of(config, assignments)
     configure_logs()
-    source, backing = Source(config, tuple(assignments or ())), Backing(History(settings.executor.ledger_url))
+    source, backing = Source(config, tuple(assignments or ())), Backing(History(settings.executor.ledger_url.reveal()))
     engines = in_process_engines(settings)
     run_until_signal(lambda shutdown: run(settings, engines, shutdown, source=source, backing=backing))
 

@@ -35,7 +35,8 @@ async def reload(admin: Admin | None, body: bytes, who: str) -> dict[str, Any]:
         async with asyncio.timeout(RELOAD_S):
             return await admin.reload(asked.toml, asked.dry_run, who)
     except AdminRefused as error:
-        raise ProblemError(HTTPStatus.CONFLICT, "refused: nothing has changed", error.reasons) from None
+        status = HTTPStatus.BAD_REQUEST if error.unusable else HTTPStatus.CONFLICT
+        raise ProblemError(status, "refused: nothing has changed", error.reasons) from None
     except TimeoutError:
         raise ProblemError(HTTPStatus.GATEWAY_TIMEOUT, f"the reload was not over within {RELOAD_S:g} s") from None
 

@@ -102,7 +102,7 @@ class Routes:
     async def reload(self, request: Request) -> Response:
         """A configuration put into force, or only tried."""
         body = await _body(request, MAX_CONFIGURATION_BYTES)
-        who = f"http {request.client.host if request.client else 'unknown'}"
+        who = f"HTTP from {request.client.host if request.client else 'unknown'}"
         return _json(await reload(self._backing.admin, body, who))
 
 

@@ -47,7 +47,7 @@ async def test_a_running_ledger_is_shown(tmp_path: Path) -> None:
         assert abs(parts - Decimal(sums["realised"])) < Decimal("1e-20")  # an average cost is rounded far behind that
         await running.kill("hub")
         await running.kill("executor")  # nobody has to be there
-        table = await asyncio.to_thread(arbhub, "trades", "--ledger", running.settings.executor.ledger_url)
+        table = await asyncio.to_thread(arbhub, "trades", "--ledger", running.settings.executor.ledger_url.reveal())
         assert (await shown("trades", *config, "--limit", "1"))[0]["id"] in table.stdout
         assert "by venue" in (await asyncio.to_thread(arbhub, "pnl", *config)).stdout
     finally:

@@ -112,7 +112,7 @@ async def hub_of(made: Settings, backing: Backing | None = None, **engines: Engi
     """A served hub's address; real engines in its process but for those given."""
     shutdown, port = asyncio.Event(), asyncio.get_running_loop().create_future()
     inside = {name: engine() for name, engine in ENGINES.items()} | engines
-    served = asyncio.create_task(run(made, inside, shutdown, port.set_result, backing))
+    served = asyncio.create_task(run(made, inside, shutdown, port.set_result, backing=backing))
     await asyncio.wait([served, port], return_when=asyncio.FIRST_COMPLETED)
     if served.done():
         await served
