@@ -20,6 +20,7 @@ from arbhub.settings.load import load
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+NO_PORTS = {"admin_listen": "", "http_listen": "", "state_dir": ""}  # several hubs run at once here
 CAPTURE = b'{"ts_ns":%d,"venue":"EX%d","symbol":"BTC/BRL","bids":[[1.0,1.0]],"asks":[[2.0,1.0]]}\n'
 
 
@@ -39,7 +40,7 @@ async def config(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path
     hub, engines = f"127.0.0.1:{free_ports(1)[0]}", f"unix:{folder}/engines.sock"
     content = {
         **tomllib.loads(certs.stdout),
-        "hub": {"listen": hub, "deadline_ms": 500.0},
+        "hub": {"listen": hub, "deadline_ms": 500.0, **NO_PORTS},
         "engines": {name: {"place": engines} for name in ("spread", "fee", "liquidity", "risk")},
         "executor": {"listen": "127.0.0.1:1"},
     }
@@ -109,7 +110,7 @@ async def test_up_waits_for_closed_services(config: Path, tmp_path: Path) -> Non
     feed, hub, executor = (f"127.0.0.1:{port}" for port in free_ports(3))
     capture = tmp_path / "capture.jsonl"
     capture.write_bytes(CAPTURE % (1, 1))
-    content |= {"hub": {"listen": hub}, "executor": {"listen": executor, "ledger_url": "sqlite://"}}
+    content |= {"hub": {"listen": hub, **NO_PORTS}, "executor": {"listen": executor, "ledger_url": "sqlite://"}}
     content["feed"] = {"listen": feed, "source": "replay", "captures": [str(capture)]}
     file = tmp_path / "arbhub.toml"
     file.write_text(tomli_w.dumps(content))

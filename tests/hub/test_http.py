@@ -242,7 +242,7 @@ async def test_a_reload_is_handed_on() -> None:
     async with http_hub(Backing(admin=admin)) as hub:
         assert (await hub.post("/admin/reload-config", {})).content == {"version": "2-abc"}
         await hub.post("/admin/reload-config", {"toml": "[hub]", "dry_run": True})
-        assert admin.asked == [(None, False, "http 127.0.0.1"), ("[hub]", True, "http 127.0.0.1")]
+        assert admin.asked == [(None, False, "HTTP from 127.0.0.1"), ("[hub]", True, "HTTP from 127.0.0.1")]
         assert (await hub.post("/admin/reload-config", {"dry_run": 1})).status == 400
 
 
