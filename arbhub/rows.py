@@ -113,6 +113,14 @@ def opportunity_columns(rows: Sequence[Opportunity]) -> Opportunities:
     return replace(Opportunities(*columns), depth=depth)
 
 
+def opportunity_rows(o: Opportunities) -> list[Opportunity]:
+    """The same opportunities as rows."""
+    columns = [getattr(o, name).tolist() for name in Opportunity._fields[:13]]
+    if o.depth is not None:
+        columns += [*_levels(o.depth.asks), *_levels(o.depth.bids)]
+    return [Opportunity(*row) for row in zip(*columns, strict=True)]
+
+
 def verdict_columns(rows: Sequence[Verdict]) -> Verdicts:
     """The same verdicts as columns: of one engine, so that all of them set limits, or none."""
     limited = bool(rows) and rows[0].buy_limit is not None
@@ -155,3 +163,12 @@ def _side(rows: Sequence[tuple[tuple[float, ...], tuple[float, ...]]]) -> Side:
     count = np.array([len(prices) for prices, _ in rows], np.int64)
     price = np.array([p for prices, _ in rows for p in prices], np.float64)
     return Side.from_flat(count, price, np.array([s for _, sizes in rows for s in sizes], np.float64))
+
+
+def _levels(side: Side) -> tuple[list[tuple[float, ...]], list[tuple[float, ...]]]:
+    """Each row's prices, and each row's sizes."""
+    prices, sizes = (
+        [tuple(row[:n]) for n, row in zip(side.count.tolist(), table.tolist(), strict=True)]
+        for table in (side.price, side.size)
+    )
+    return prices, sizes

@@ -1,6 +1,7 @@
 """Rows on the wire: the same bytes as columns, and whatever is not laid out plainly is left to protobuf."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from arbhub.rows import (
     Verdict,
     decision_columns,
     opportunity_columns,
+    opportunity_rows,
     tick_columns,
     verdict_columns,
     verdict_rows,
@@ -69,6 +71,8 @@ def test_opportunities(rows: list[Opportunity]) -> None:
     assert rowwire.decode_opportunities(both, (2, 0, end), (3, end, len(both))) == rows
     without = rowwire.decode_opportunities(columns, (2, 0, end), None)
     assert without == [Opportunity(*row[:13]) for row in rows]
+    assert opportunity_rows(as_columns) == rows
+    assert opportunity_rows(replace(as_columns, depth=None)) == without
 
 
 @given(st.one_of(few(VERDICTS), few(LIMITED)))
