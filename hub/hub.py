@@ -27,6 +27,7 @@ from arbhub.state import Snapshot
 from hub.assembly import Assembly
 from hub.book import Books
 from hub.configured import Configured
+from hub.evaluations import Evaluations
 from hub.ledger_view import LedgerView
 from hub.policy import Ballot, Terms
 from hub.reasons import ReasonTable
@@ -39,7 +40,7 @@ from hub.rounds import Arrival, Round, Rounds
 from hub.rowbook import RowBooks
 from hub.seats import Case, LocalSeat, Seat
 from hub.statistics import Statistics
-from hub.submissions import RowSubmission, Submission, approved_of, rejected_in
+from hub.submissions import RowSubmission, Submission, approved_of, peeked, rejected_in
 from hub.trades import TradeLink
 from hub.trading import Trading
 
@@ -76,6 +77,7 @@ class Hub:
         self._max_rows = batch_rows(hub.max_batch_ticks, hub.depth)
         self.credentials = credentials
         options = LinkOptions(hub.window, self._max_rows, hub.max_queue_ticks, credentials=credentials)
+        self._evaluations = Evaluations(self._judge, self._max_rows)
         configured = Configured.of(settings, self.version)
         self.places, self.seats = seated(settings, configured, engines, self, options)
         self.view = LedgerView(self.places, Trading(self.reasons), self.statistics, self._send_books)
@@ -99,8 +101,10 @@ class Hub:
     def adopt(self, settings: Settings, configured: Configured) -> None:
         """Judge by these settings from the next tick on: here, and at every peer, in one step that nothing parts.
 
-        Rounds under way keep what they were opened with; what they ask was queued before, and is judged by the old.
+        Rounds under way keep what they were opened with: what they ask was queued before, and is judged by the old,
+        as are the evaluations that wait, which therefore go first.
         """
+        self._evaluations.open_all()
         self.settings, self.version = settings, configured.version
         self._arrange()
         for place in self.places:
@@ -168,16 +172,11 @@ class Hub:
         self._open(RowSubmission(ticks, first, resolved, reply, True, self.view.connection, self._terms), None)
 
     def evaluate(self, tick: Tick, reply: Reply, deadline_ns: int | None) -> None:
-        """Judge one tick against the current books without a trace of it."""
-        row = self._row_books.peek(tick)
-        submission: Submission | RowSubmission
-        if row is not None:
-            submission = RowSubmission([tick], 0, [row], reply, False, self.view.connection, self._terms)
-        else:
-            ticks = tick_columns([tick])
-            resolved = self.books.peek(ticks, depth=True)
-            submission = Submission(ticks, 0, resolved, reply, False, self.view.connection, self._terms)
-        self._open(submission, deadline_ns)
+        """Judge one tick as if it came alone, against the books of when its round opens, without a trace of it."""
+        self._evaluations.ask(tick, reply, self._rounds.allowed_ns(deadline_ns))
+
+    def _judge(self, ticks: list[Tick], reply: Reply, allowed_ns: int) -> None:
+        self._open(peeked(self.books, self._row_books, ticks, reply, self.view.connection, self._terms), allowed_ns)
 
     def _open(self, submission: Submission | RowSubmission, deadline_ns: int | None) -> None:
         asked = submission.asked()

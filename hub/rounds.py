@@ -71,11 +71,15 @@ class Rounds(Generic[T]):
         round_ = self._open.get(number)
         return round_ is not None and not round_.asked.isdisjoint(engines)
 
+    def allowed_ns(self, deadline_ns: int | None) -> int:
+        """How long a round may take for somebody who waits for `deadline_ns`, or for as long as we like (None)."""
+        return self._deadline_ns if deadline_ns is None else min(deadline_ns, self._deadline_ns)
+
     def open(
         self, engines: Iterable[str], rows: int, payload: T, now_ns: int, deadline_ns: int | None = None
     ) -> Round[T]:
         """Begin a round; `deadline_ns` shortens its time. A round that asks nobody is over at once."""
-        allowed = self._deadline_ns if deadline_ns is None else min(deadline_ns, self._deadline_ns)
+        allowed = self.allowed_ns(deadline_ns)
         due = {e: now_ns + min(allowed, self._budgets_ns.get(e, allowed)) for e in engines}
         round_ = Round(self._next, rows, payload, now_ns, due, frozenset(due))
         self._next += 1

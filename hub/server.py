@@ -125,7 +125,10 @@ class HubServicer:
 
         version = self._hub.version  # that it is judged by
         self._hub.evaluate(tick, reply, limit)
-        (decision,) = decision_rows(await answer)
+        decided = decision_rows(await answer)
+        if not decided:
+            await context.abort(grpc.StatusCode.INTERNAL, "the tick could not be judged; the hub's log says why")
+        (decision,) = decided
         return _evaluation(self._hub, version, decision, time.monotonic_ns() - received_ns)
 
     async def watch(self, request: hub_pb2.WatchRequest, _: Context) -> AsyncIterator[hub_pb2.Status]:

@@ -11,22 +11,24 @@ import numpy as np
 
 from arbhub.columns import Decisions, Ints, Opportunities, Ticks, Verdicts
 from arbhub.rows import (
+    MAX_ROWS,
     Answer,
     Opportunity,
     Tick,
     Verdict,
     decision_columns,
     opportunity_columns,
+    opportunity_rows,
     tick_columns,
     verdict_columns,
     verdict_rows,
 )
 from hub import reasons
 from hub.asof import OPPORTUNITY
-from hub.book import Resolved
+from hub.book import Books, Resolved
 from hub.policy import Ballot, Terms, decisions, fold
 from hub.replies import Decided, Reply
-from hub.rowbook import ResolvedRow
+from hub.rowbook import ResolvedRow, RowBooks
 from hub.rowfold import decide
 from hub.seats import Case
 
@@ -114,6 +116,26 @@ def _decided(
     for rows in shed:
         folded.reason[rows] = reasons.SHED
     return decisions((ticks, first_sequence, resolved), folded, terms, names)
+
+
+def peeked(
+    books: Books, row_books: RowBooks, ticks: list[Tick], reply: Reply, connection: int, terms: Terms
+) -> Submission | RowSubmission:
+    """Ticks to be judged each as if it came alone, leaving the books as they are; nothing of it is binding."""
+    rows = [_peeked(books, row_books, tick) for tick in ticks]
+    if len(rows) <= MAX_ROWS:
+        return RowSubmission(ticks, 0, rows, reply, False, connection, terms)
+    return Submission(tick_columns(ticks), 0, resolved_columns(rows), reply, False, connection, terms)
+
+
+def _peeked(books: Books, row_books: RowBooks, tick: Tick) -> ResolvedRow:
+    """By columns where it has more levels than any book so far."""
+    row = row_books.peek(tick)
+    if row is None:
+        resolved = books.peek(tick_columns([tick]), depth=True)
+        (outcome,), asked = resolved.outcome.tolist(), opportunity_rows(resolved.opportunities)
+        row = ResolvedRow(outcome, asked[0] if asked else None)
+    return row
 
 
 def approved_of(decided: Decided, names: Sequence[str]) -> Decisions | None:
