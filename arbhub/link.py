@@ -113,11 +113,6 @@ class Link(Generic[P]):
         return len(self._flights) < self._options.window and not self.queue.rows
 
     @property
-    def window(self) -> int:
-        """How many batches may be unanswered."""
-        return self._options.window
-
-    @property
     def unanswered(self) -> int:
         """Batches that are under way."""
         return len(self._flights)

@@ -120,11 +120,6 @@ class Hub:
         self.books.max_age_ns = hub.max_quote_age_ms * 1e6
         self._assembly = Assembly.of(engines, self.places)
 
-    @property
-    def open_rounds(self) -> int:
-        """How many rounds are undecided."""
-        return len(self._rounds)
-
     # Ticks and reference data in.
 
     def merge(self, data: ReferenceData, source: Hashable = None, corrections: Iterable[Correction] = ()) -> None:

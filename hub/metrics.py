@@ -22,6 +22,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from arbhub.link import Link
+from arbhub.state import TRADING_STATES
 from hub.hub import Hub
 from hub.pulse import Histogram, Pulse
 from hub.remote import RemoteHost
@@ -103,6 +104,9 @@ def _state(hub: Hub, pulse: Pulse) -> Iterator[Metric]:
     yield _gauge("start_time_seconds", "When this hub began, since 1970.", pulse.began_s)
     yield _gauge("epoch", "The executor's epoch; 0: none yet.", hub.epoch)
     yield _gauge("executor_up", "Whether the executor is there: without it nothing is approved.", hub.trades.up)
+    now = max(hub.view.trading.state, TRADING_STATES[hub.settings.risk.trading_state])
+    states = {name: state == now for name, state in TRADING_STATES.items()}
+    yield _gauges("trading_state", "1 for the state in force; none: nobody has said it yet.", "state", states)
 
 
 def _decisions(hub: Hub, pulse: Pulse) -> Iterator[Metric]:
@@ -114,7 +118,6 @@ def _decisions(hub: Hub, pulse: Pulse) -> Iterator[Metric]:
     yield _counter("fills", "Fills that the executor has reported.", s.fills)
     yield _histogram("round_duration_seconds", "From a batch's receipt to its decisions.", pulse.rounds.histogram)
     yield _batches(s.ticks, s.sizes)
-    yield _gauge("open_rounds", "Batches that wait for verdicts now.", hub.open_rounds)
 
 
 def _batches(ticks: int, sizes: Sequence[int]) -> Metric:
@@ -129,6 +132,10 @@ def _batches(ticks: int, sizes: Sequence[int]) -> Metric:
 def _engines(hub: Hub, pulse: Pulse) -> Iterator[Metric]:
     tallies = {seat.name: seat.tally for seat in hub.seats}
     yield _gauges("engine_up", "Whether the engine can be asked.", "engine", {s.name: s.up for s in hub.seats})
+    modes = GaugeMetricFamily("arbhub_engine_mode", "1 for the mode in force.", labels=["engine", "mode"])
+    for engine, section in hub.settings.engines.table().items():
+        modes.add_metric([engine, section.mode], 1)
+    yield modes
     for name, what, counts in (
         ("engine_verdicts", "Opportunities judged.", {e: t.judged for e, t in tallies.items()}),
         ("engine_rejected", "Opportunities rejected.", {e: t.rejected for e, t in tallies.items()}),
@@ -148,9 +155,9 @@ def _links(hub: Hub, _: Pulse) -> Iterator[Metric]:
         ("link_up", "Whether the peer has introduced itself over a stream that stands.", {k.name: k.up for k in links}),
         ("link_queue_rows", "Rows that wait to be sent.", {k.name: k.queue.rows for k in links}),
         ("link_unanswered_batches", "Batches under way.", {k.name: k.unanswered for k in links}),
-        ("link_window_batches", "Batches that may be under way.", {k.name: k.window for k in links}),
     ):
         yield _gauges(name, what, "peer", values)
+    yield _gauge("link_window_batches", "Batches that may be under way on a link.", hub.settings.hub.window)
 
 
 def _books(hub: Hub, _: Pulse) -> Iterator[Metric]:
@@ -169,6 +176,20 @@ def _books(hub: Hub, _: Pulse) -> Iterator[Metric]:
     yield _gauges("sound_books", "Instruments whose last book made sense.", "venue", usable)
 
 
+def _second_level(hub: Hub, _: Pulse) -> Iterator[Metric]:
+    store = hub.reference_store
+    if store is None:
+        return
+    yield _gauge("reference_store_up", "Whether the second level of reference data is there.", store.up)
+    yield _counter("reference_store_outages", "How often it was lost.", store.outages)
+    yield _counter("reference_store_pushes", "Changes that it has pushed.", store.pushes)
+    yield _gauge("reference_store_entries", "Entries read from it.", store.entries)
+    yield _gauge("reference_store_refused_entries", "Entries that cannot be used.", store.refused)
+    if store.loaded_at is not None:
+        name = "reference_store_load_timestamp_seconds"
+        yield _gauge(name, "When all of it was read last, since 1970.", store.loaded_at)
+
+
 def _results(hub: Hub, _: Pulse) -> Iterator[Metric]:
     ledger = hub.ledger()
     if ledger is not None:
@@ -181,4 +202,13 @@ def _loop(_: Hub, pulse: Pulse) -> Iterator[Metric]:
     yield _histogram("gc_pause_seconds", "How long garbage collections stopped the hub.", pulse.collections)
 
 
-FAMILIES: tuple[Families, ...] = (_state, _decisions, _engines, _links, _books, _results, _loop)
+FAMILIES: tuple[Families, ...] = (
+    _state,
+    _decisions,
+    _engines,
+    _links,
+    _books,
+    _second_level,
+    _results,
+    _loop,
+)

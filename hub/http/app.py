@@ -29,7 +29,7 @@ from hub.http.trades import TradeLog, TradePages
 from hub.hub import Hub
 from hub.metrics import HubCollector, exposition
 from hub.pulse import Pulse
-from hub.readiness import unready
+from hub.readiness import details, unready
 
 MAX_TICK_BYTES = 256 << 10
 MAX_CONFIGURATION_BYTES = 1 << 20
@@ -76,7 +76,7 @@ class Routes:
         """Readiness: whether ticks can be approved, 503 and why not."""
         reasons = ["the hub is shutting down"] if self._shutdown.is_set() else unready(self._hub)
         status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-        return _json({"ready": not reasons, "reasons": reasons}, status)
+        return _json({"ready": not reasons, "reasons": reasons, "details": details(self._hub)}, status)
 
     async def metrics(self, _: Request) -> Response:
         """Everything counted, for Prometheus."""

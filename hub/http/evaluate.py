@@ -117,10 +117,10 @@ async def evaluate(hub: Hub, question: Question) -> Evaluation:
         if not answer.done():  # the caller may have gone
             answer.set_result(decided)
 
-    deadline_ms = question.deadline_ms
+    deadline_ms, version = question.deadline_ms, hub.version  # that it is judged by
     hub.evaluate(_tick(hub, question), reply, None if deadline_ms is UNSET else int(deadline_ms * 1e6))
     (decision,) = decision_rows(await answer)
-    return _evaluation(hub, decision, time.monotonic_ns() - received_ns)
+    return _evaluation(hub, version, decision, time.monotonic_ns() - received_ns)
 
 
 def answered(evaluation: Evaluation, *, by_status: bool) -> Response:
@@ -164,7 +164,7 @@ def _columns(levels: Sequence[Level]) -> tuple[tuple[float, ...], tuple[float, .
     return tuple(price for price, _ in levels), tuple(size for _, size in levels)
 
 
-def _evaluation(hub: Hub, d: Decision, held_ns: int) -> Evaluation:
+def _evaluation(hub: Hub, version: str, d: Decision, held_ns: int) -> Evaluation:
     def venue(number: int) -> str | None:
         return None if number == NO_VENUE else hub.universe.venues[number]
 
@@ -183,6 +183,6 @@ def _evaluation(hub: Hub, d: Decision, held_ns: int) -> Evaluation:
         known(d.quantity),
         known(d.buy_limit),
         known(d.sell_limit),
-        hub.version,
+        version,
         held_ns,
     )

@@ -15,8 +15,12 @@ TEXT: Json = {"type": "string"}
 EVALUATED = {name: {"schema": TEXT} for name in ("X-Arbhub-Reason", "X-Arbhub-Config-Version")}
 READINESS: Json = {
     "type": "object",
-    "required": ["ready", "reasons"],
-    "properties": {"ready": {"type": "boolean"}, "reasons": {"type": "array", "items": TEXT}},
+    "required": ["ready", "reasons", "details"],
+    "properties": {
+        "ready": {"type": "boolean"},
+        "reasons": {"type": "array", "items": TEXT},
+        "details": {"type": "array", "items": TEXT},
+    },
 }
 TRADES: Json = {
     "type": "object",

@@ -70,7 +70,7 @@ def addresses(count: int) -> list[str]:
 def configuration(hub: str, places: Mapping[str, str]) -> dict[str, Any]:
     """The services' configuration; engines without a place run in the hub's process."""
     return {
-        "hub": {"listen": hub, "http_listen": "", "deadline_ms": DEADLINE_MS},
+        "hub": {"listen": hub, "http_listen": "", "admin_listen": "", "state_dir": "", "deadline_ms": DEADLINE_MS},
         "engines": {name: {"place": place} for name, place in places.items()},
         "executor": {"listen": NOBODY},
     }

@@ -188,6 +188,7 @@ class RunningParts:
         return {
             "hub": {
                 "listen": self._listen["hub"],
+                "http_listen": "",
                 "deadline_ms": DEADLINE_MS,
                 "max_quote_age_ms": STALE_MS,
                 "min_net_edge_bps": known_market.MIN_NET_EDGE_BPS,

@@ -37,10 +37,11 @@ class AdministeredHub:
 
     def __init__(self, folder: Path, **engines: Engine) -> None:
         self.file, self._engines = folder / "hub.toml", engines
-        self.listen, self.admin = (f"127.0.0.1:{port}" for port in free_ports(2))
+        self.listen, self.admin, self.http = (f"127.0.0.1:{port}" for port in free_ports(3))
         hub = {
             "listen": self.listen,
             "admin_listen": self.admin,
+            "http_listen": self.http,
             "state_dir": str(folder / "state"),
             "rehearsal_ticks": 500,
         }

@@ -50,9 +50,13 @@ async def test_it_is_alive_before_it_is_ready() -> None:
         assert (await hub.get("/health"))[:2] == (200, {"status": "alive"})
         answer = await hub.get("/ready")
         assert answer.status == 503
-        assert answer.content == {"ready": False, "reasons": ["the executor is not connected: nothing is approved"]}
+        assert answer.content == {
+            "ready": False,
+            "reasons": ["the executor is not connected: nothing is approved"],
+            "details": [],
+        }
     async with trading_hub() as hub:
-        assert (await hub.get("/ready"))[:2] == (200, {"ready": True, "reasons": []})
+        assert (await hub.get("/ready"))[:2] == (200, {"ready": True, "reasons": [], "details": []})
 
 
 async def test_an_engine_that_is_down_is_named() -> None:

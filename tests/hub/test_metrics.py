@@ -45,6 +45,8 @@ async def test_decisions_are_counted_by_reason() -> None:
         assert found["arbhub_config_info", (("version", settings().version()),)] == 1
         assert (found["arbhub_epoch", ()], found["arbhub_executor_up", ()]) == (1, 1)
         assert found["arbhub_sound_books", (("venue", "A"),)] == 1
+        assert found["arbhub_trading_state", (("state", "active"),)] == 1
+        assert found["arbhub_engine_mode", (("engine", "fee"), ("mode", "active"))] == 1
         assert ("arbhub_quote_age_seconds", (("venue", "B"),)) in found
 
 
@@ -70,7 +72,7 @@ async def test_engines_are_counted_one_by_one() -> None:
                 name
             )
         assert found["arbhub_decisions_total", (("reason", "ENGINE_TIMEOUT:spread"),)] == 2
-        assert found["arbhub_link_window_batches", (("peer", "spread"),)] == 1
+        assert found["arbhub_link_window_batches", ()] == 1
         assert found["arbhub_link_up", (("peer", "executor"),)] == 1
 
 

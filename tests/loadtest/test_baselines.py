@@ -118,7 +118,8 @@ def configuration(folder: Path) -> Path:
     """A file under which no deadline passes by itself, some edges are rejected, and no executor is there."""
     config = folder / "hub.toml"
     config.write_text(
-        '[hub]\nhttp_listen = ""\ndeadline_ms = 20000\nmax_quote_age_ms = 60000\n[executor]\nlisten = "127.0.0.1:1"\n'
+        '[hub]\nhttp_listen = ""\nadmin_listen = ""\nstate_dir = ""\n'
+        'deadline_ms = 20000\nmax_quote_age_ms = 60000\n[executor]\nlisten = "127.0.0.1:1"\n'
         "[engines.fee.taker_bps]\nEX1 = 0.5\nEX2 = 1.5\n[engines.liquidity]\nmax_notional = 900.0\n"
     )
     return config

@@ -30,7 +30,10 @@ async def hub(tmp_path: Path) -> AsyncIterator[str]:
     """A hub with its engines in its process and no executor; its address."""
     (port,) = free_ports(1)
     config = tmp_path / "hub.toml"
-    config.write_text(f'[hub]\nlisten = "127.0.0.1:{port}"\nhttp_listen = ""\n[executor]\nlisten = "127.0.0.1:1"\n')
+    config.write_text(
+        f'[hub]\nlisten = "127.0.0.1:{port}"\nhttp_listen = ""\nadmin_listen = ""\nstate_dir = ""\n'
+        '[executor]\nlisten = "127.0.0.1:1"\n'
+    )
     household = Household(tmp_path)
     try:
         await household.start([Service("hub", ("hub", "--config", str(config)), f"127.0.0.1:{port}")])

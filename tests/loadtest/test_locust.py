@@ -43,7 +43,10 @@ async def started(folder: Path) -> tuple[Household, str]:
     """A hub with its engines in its process and no executor, and its address."""
     (port,) = free_ports(1)
     config = folder / "hub.toml"
-    config.write_text(f'[hub]\nlisten = "127.0.0.1:{port}"\nhttp_listen = ""\n[executor]\nlisten = "127.0.0.1:1"\n')
+    config.write_text(
+        f'[hub]\nlisten = "127.0.0.1:{port}"\nhttp_listen = ""\nadmin_listen = ""\nstate_dir = ""\n'
+        '[executor]\nlisten = "127.0.0.1:1"\n'
+    )
     household = Household(folder)
     await household.start([Service("hub", ("hub", "--config", str(config)), f"127.0.0.1:{port}")])
     await household.ready(45)
