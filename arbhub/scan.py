@@ -55,13 +55,31 @@ def _long(first: int, buffer: bytes, at: int) -> tuple[int, int]:
 
 def batch_of(frame: bytes, number: int) -> tuple[int, list[Span]] | None:
     """The id and the other fields of the batch that is field `number` of a frame; None where it is none of these."""
+    inner = _batch(frame, number)
+    if not inner or any(span[2] == -1 for span in inner[1:]):
+        return None
+    return inner[0][1], inner[1:]
+
+
+def budgeted_batch_of(frame: bytes, number: int, budget: int) -> tuple[int, int, list[Span]] | None:
+    """As `batch_of`, with the varint field `budget` as the second value: it comes behind the id, or not at all (0)."""
+    inner = _batch(frame, number)
+    if not inner:
+        return None
+    budgeted = len(inner) > 1 and inner[1][0] == budget and inner[1][2] == -1
+    rest = inner[2:] if budgeted else inner[1:]
+    if any(span[2] == -1 for span in rest):
+        return None
+    return inner[0][1], inner[1][1] if budgeted else 0, rest
+
+
+def _batch(frame: bytes, number: int) -> list[Span] | None:
+    """The fields of the batch that is field `number` of a frame, the first of them its id."""
     spans = scan(frame, 0, len(frame))
     if not spans or len(spans) != 1 or spans[0][0] != number:
         return None
     inner = scan(frame, spans[0][1], spans[0][2])
-    if not inner or inner[0][0] != 1 or inner[0][2] != -1 or any(span[2] == -1 for span in inner[1:]):
-        return None
-    return inner[0][1], inner[1:]
+    return inner if inner and inner[0][0] == 1 and inner[0][2] == -1 else None
 
 
 class Columns(SimpleNamespace):

@@ -3,11 +3,13 @@
 So a connection knows only what it was told over itself: a hub that connects anew starts from nothing, and sends
 configuration, reference data and state before it asks. What a hub may not say ends its stream, and no other. An
 engine that fails to judge has no answer, and silences no other engine; one that fails to take a control frame ends
-the stream, because nobody could trust it with what comes after.
+the stream, because nobody could trust it with what comes after. Time is read here, never in an engine: a batch that
+nobody waits for any more is not judged, and the hub is told so.
 """
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -21,7 +23,7 @@ from arbhub.control import BadReferenceError, decode_reference, decode_report, d
 from arbhub.engine import Engine, EngineConfiguration
 from arbhub.reference import Universe
 from arbhub.rows import Opportunity
-from arbhub.scan import Columns, batch_of
+from arbhub.scan import Columns, budgeted_batch_of
 from arbhub.service import OnReady, OpenStreams, ServiceError, serving, settle_memory
 from arbhub.settings.engines import IN_PROCESS
 from arbhub.settings.schema import Settings
@@ -43,6 +45,7 @@ SERVICE = "arbhub.v1.Engine"
 BATCH = engine_pb2.EngineRequest.BATCH_FIELD_NUMBER
 OPPORTUNITIES = engine_pb2.OpportunityBatch.OPPORTUNITIES_FIELD_NUMBER
 DEPTH = engine_pb2.OpportunityBatch.DEPTH_FIELD_NUMBER
+BUDGET = engine_pb2.OpportunityBatch.BUDGET_NS_FIELD_NUMBER
 VERDICT_BATCH = engine_pb2.EngineReply.BATCH_FIELD_NUMBER
 VERDICTS = engine_pb2.VerdictBatch.VERDICTS_FIELD_NUMBER
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -56,10 +59,10 @@ class RefusedError(ValueError):
 
 
 class Conversation:
-    """One hub connection: what it was told, and the engines that answer it."""
+    """One hub connection: what it was told, and the engines that answer it. `clock` is monotonic, in ns."""
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
-        self._engines, self._universe = tuple(engines), Universe()
+    def __init__(self, engines: Sequence[Engine], clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._engines, self._universe, self._clock = tuple(engines), Universe(), clock
         self._stateful = [engine for engine in engines if engine.wants_state]
         self._needs_depth = next((engine.name for engine in engines if engine.wants_depth), None)
         self._needed = needed([engine.reads for engine in engines])
@@ -86,21 +89,24 @@ class Conversation:
 
     def answer(self, frame: bytes) -> bytes | None:
         """Take a control frame (None), or answer a batch. RefusedError where it is neither, or does not fit."""
+        read_ns = self._clock()
         try:
-            return self._answer_plain(frame) or self._answer(engine_pb2.EngineRequest.FromString(frame))
+            plain = self._answer_plain(frame, read_ns)
+            return plain or self._answer(engine_pb2.EngineRequest.FromString(frame), read_ns)
         except DecodeError:
             raise RefusedError("a frame is no EngineRequest") from None
         except (ColumnError, BadReferenceError) as error:
             raise RefusedError(str(error)) from None
 
-    def _answer(self, request: engine_pb2.EngineRequest) -> bytes | None:
+    def _answer(self, request: engine_pb2.EngineRequest, read_ns: int) -> bytes | None:
         kind = request.WhichOneof("frame")
         if kind == "configuration":
             self._configure(request.configuration.settings_json)
         elif not self._configured:
             raise RefusedError(f"{kind or 'a frame of no kind'} came before the configuration")
         elif kind == "batch":
-            return self._judge(request.batch.batch_id, request.batch.opportunities, request.batch.depth)
+            b = request.batch
+            return self._judge(b.batch_id, _until(read_ns, b.budget_ns), b.opportunities, b.depth)
         elif kind == "reference":
             self._universe.merge(decode_reference(request.reference))
             for engine in self._engines:
@@ -150,38 +156,46 @@ class Conversation:
         self._off = frozenset(name for name, section in table.items() if section.mode == "off")
         self._configured = True
 
-    def _answer_plain(self, frame: bytes) -> bytes | None:
+    def _answer_plain(self, frame: bytes, read_ns: int) -> bytes | None:
         """Answer a batch that is laid out as the hub does; None where it is none, and protobuf has to read it."""
-        batch = batch_of(frame, BATCH) if self._configured else None
-        if batch is None or [span[0] for span in batch[1]] not in ([OPPORTUNITIES], [OPPORTUNITIES, DEPTH]):
+        batch = budgeted_batch_of(frame, BATCH, BUDGET) if self._configured else None
+        if batch is None or [span[0] for span in batch[2]] not in ([OPPORTUNITIES], [OPPORTUNITIES, DEPTH]):
             return None
-        batch_id, spans = batch
+        batch_id, budget_ns, spans = batch
+        until_ns = _until(read_ns, budget_ns)
         rows = rowwire.decode_opportunities(frame, spans[0], spans[1] if len(spans) > 1 else None)
         if rows is None:
             columns = opportunities_in(frame, *spans[0][1:])
             depth = depth_in(frame, *spans[1][1:]) if len(spans) > 1 else None
             if columns is None or (depth is None and len(spans) > 1):
                 return None
-            return self._judge(batch_id, columns, depth)
+            return self._judge(batch_id, until_ns, columns, depth)
         if self._needs_depth and rows[0].ask_price is None:
             return None
         symbols, venues = len(self._universe.symbols), len(self._universe.venues)
         if any(o.instrument >= symbols or o.buy_venue >= venues or o.sell_venue >= venues for o in rows):
             return None
-        return self._batch(batch_id, rows)
+        return self._batch(batch_id, until_ns, rows)
 
     def _judge(
         self,
         batch_id: int,
+        until_ns: int,
         columns: opportunity_pb2.OpportunityColumns | Columns,
         depth: opportunity_pb2.DepthColumns | Columns | None = None,
     ) -> bytes:
         opportunities = decode_opportunities(columns, depth, self._needed)
         self._check(opportunities)
-        return self._batch(batch_id, opportunities)
+        return self._batch(batch_id, until_ns, opportunities)
 
-    def _batch(self, batch_id: int, asked: Asked) -> bytes:
-        answers = [part for engine in self._engines for part in nested(VERDICTS, [self._verdicts(engine, asked)])]
+    def _batch(self, batch_id: int, until_ns: int, asked: Asked) -> bytes:
+        """Every engine's verdicts; none at all once nobody waits for them (`until_ns`; 0: somebody always does)."""
+        answers: list[bytes] = []
+        for engine in self._engines:
+            if until_ns and self._clock() >= until_ns:
+                skipped = engine_pb2.VerdictBatch(batch_id=batch_id, skipped=True)
+                return engine_pb2.EngineReply(batch=skipped).SerializeToString()
+            answers += nested(VERDICTS, [self._verdicts(engine, asked)])
         return batch_frame(VERDICT_BATCH, batch_id, *answers)
 
     def _verdicts(self, engine: Engine, asked: Asked) -> bytes:
@@ -209,6 +223,11 @@ class Conversation:
         _known("sell_venue", o.sell_venue, len(u.venues))
         if self._needs_depth and o.depth is None and len(o):
             raise RefusedError(f"the engine {self._needs_depth} was asked without depth")
+
+
+def _until(read_ns: int, budget_ns: int) -> int:
+    """When a batch's budget, stated as it was sent, is used up at the earliest by our own clock; 0: never."""
+    return read_ns + budget_ns if budget_ns else 0
 
 
 def _known(column: str, ids: Ints, count: int) -> None:

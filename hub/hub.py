@@ -28,6 +28,7 @@ from hub.assembly import Assembly
 from hub.book import Books
 from hub.configured import Configured
 from hub.evaluations import Evaluations
+from hub.expiry import Expiry
 from hub.ledger_view import LedgerView
 from hub.policy import Ballot, Terms
 from hub.reasons import ReasonTable
@@ -72,8 +73,7 @@ class Hub:
         self._timeout_codes = {name: self.reasons.timeout(name) for name in table}
         self._vetoes = {name: section.on_timeout == "veto" for name, section in table.items()}
         self._rounds: Rounds[Submission | RowSubmission] = Rounds(int(hub.deadline_ms * 1e6))
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_due_ns = 0
+        self._expiry = Expiry(self._expired)
         self._max_rows = batch_rows(hub.max_batch_ticks, hub.depth)
         self.credentials = credentials
         options = LinkOptions(hub.window, self._max_rows, hub.max_queue_ticks, credentials=credentials)
@@ -186,7 +186,7 @@ class Hub:
             for place in self._assembly.shadows:
                 place.ask(submission.case)
         if round_.due_ns:
-            self._set_timer(min(round_.due_ns.values()))
+            self._expiry.by(min(round_.due_ns.values()))
 
     # What seats and the executor say.
 
@@ -220,6 +220,10 @@ class Hub:
         """Whether the case is undecided."""
         return self._rounds.is_open(case.number)
 
+    def due_ns(self, case: Case, engines: Sequence[str]) -> int:
+        """Until when an answer of any of these engines is waited for."""
+        return self._rounds.due_ns(case.number, engines)
+
     def ledger(self) -> Snapshot | None:
         """The executor's state, with every report since its snapshot; None before the first connection."""
         return self.view.snapshot
@@ -242,24 +246,10 @@ class Hub:
             except Exception:
                 log.exception("decisions were made, but not everybody could be told", ticks=len(round_.payload.ticks))
 
-    def _set_timer(self, due_ns: int) -> None:
-        """Have the clock looked at when `due_ns` comes, unless it will be before."""
-        if self._timer is not None:
-            if self._timer_due_ns <= due_ns:
-                return
-            self._timer.cancel()
-        delay_s = max(0.0, (due_ns - time.monotonic_ns()) / 1e9)
-        self._timer_due_ns = due_ns
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
-
-    def _on_timer(self) -> None:
-        # Timers here fire early by up to half a millisecond: the clock decides, and an early one is set again.
-        self._timer = None
-        self._rounds.expire(time.monotonic_ns())
+    def _expired(self, now_ns: int) -> int | None:
+        self._rounds.expire(now_ns)
         self._settle()
-        due_ns = self._rounds.next_expiry_ns()
-        if due_ns is not None:
-            self._set_timer(due_ns)
+        return self._rounds.next_expiry_ns()
 
     def _conclude(self, round_: Round[Submission | RowSubmission]) -> None:
         s, decided = round_.payload, self._decided(round_)

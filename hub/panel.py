@@ -148,6 +148,10 @@ class Panel:
         seat.reason_codes = self._reasons.engine(tuple(stated))
         asyncio.get_running_loop().call_soon(self._wake.set)
 
+    def due_ns(self, case: Case, engines: Sequence[str]) -> int:  # noqa: ARG002  # whoever it is
+        """A replay waits for ever."""
+        return 0
+
     def still_open(self, case: Case) -> bool:
         """Whether the case is the one being asked."""
         return case.number == self._number

@@ -13,19 +13,20 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from arbhub import rowwire
-from arbhub.columns import ABSTAIN, Floats, Ints, Verdicts
+from arbhub.columns import Ints, Verdicts
 from arbhub.control import encode_report, encode_snapshot
 from arbhub.engine import Engine
 from arbhub.link import Link, LinkOptions
 from arbhub.queueing import Chunk, Shed
-from arbhub.rows import MAX_ROWS, Verdict, opportunity_columns, verdict_rows
+from arbhub.rows import Verdict, verdict_rows
 from arbhub.scan import batch_of
 from arbhub.settings.engines import IN_PROCESS
 from arbhub.settings.schema import Settings
 from arbhub.state import Report, Snapshot
 from arbhub.v1 import engine_pb2, opportunity_pb2
-from arbhub.wire import ColumnError, batch_frame, decode_verdicts, needed, nested, submessage, verdicts_in
+from arbhub.wire import ColumnError, batch_frame, decode_verdicts, needed, nested, submessage, varint, verdicts_in
 from hub import rowfold
+from hub.chunks import are_rows, kept, merged, spread
 from hub.configured import Configured, Offering
 from hub.policy import sound
 from hub.references import References
@@ -36,6 +37,7 @@ REFERENCE = engine_pb2.EngineRequest.REFERENCE_FIELD_NUMBER
 BATCH = engine_pb2.EngineRequest.BATCH_FIELD_NUMBER
 OPPORTUNITIES = engine_pb2.OpportunityBatch.OPPORTUNITIES_FIELD_NUMBER
 DEPTH = engine_pb2.OpportunityBatch.DEPTH_FIELD_NUMBER
+BUDGET = varint(engine_pb2.OpportunityBatch.BUDGET_NS_FIELD_NUMBER << 3)
 VERDICT_BATCH = engine_pb2.EngineReply.BATCH_FIELD_NUMBER
 VERDICTS = engine_pb2.VerdictBatch.VERDICTS_FIELD_NUMBER
 
@@ -141,11 +143,19 @@ class RemoteHost:
 
     def encode(self, batch_id: int, chunks: list[Chunk[Case]]) -> bytes:
         """The chunks' columns joined; only those that an engine reads."""
-        cases = [_merged(chunks)] if len(chunks) > 1 and _are_rows(chunks) else [_kept(chunk) for chunk in chunks]
+        cases = [merged(chunks)] if len(chunks) > 1 and are_rows(chunks) else [kept(chunk) for chunk in chunks]
         parts = nested(OPPORTUNITIES, [part for case in cases for part in case.columns(self._read)])
         if self._wants_depth:
             parts += nested(DEPTH, [part for case in cases for part in case.depth()])
-        return batch_frame(BATCH, batch_id, *parts)
+        return batch_frame(BATCH, batch_id, self._budget(chunks), *parts)
+
+    def _budget(self, chunks: list[Chunk[Case]]) -> bytes:
+        """How long somebody waits for an answer to one of them at least; nothing where that has no end.
+
+        Not the least of them: the oldest of the cases that joined would take the younger ones with it.
+        """
+        due_ns = max([self._owner.due_ns(chunk.payload, self.names) for chunk in chunks])
+        return BUDGET + varint(max(1, due_ns - time.monotonic_ns())) if due_ns else b""
 
     def wanted(self, payload: Case) -> bool:
         """A case that is decided already need not be asked."""
@@ -159,7 +169,9 @@ class RemoteHost:
             return
         reply = engine_pb2.EngineReply.FromString(message)
         kind = reply.WhichOneof("frame")
-        if kind == "batch":
+        if kind == "batch" and reply.batch.skipped:
+            self._skipped(reply.batch.batch_id)
+        elif kind == "batch":
             self._answered(reply.batch.batch_id, [columns.SerializeToString() for columns in reply.batch.verdicts])
         elif kind == "hello":
             self._hello(reply.hello)
@@ -202,13 +214,21 @@ class RemoteHost:
             self.link.control(_frame(snapshot=encode_snapshot(ledger)))
         self.link.ready()
 
+    def _skipped(self, batch_id: int) -> None:
+        """They got to it when nobody waited for it any more, and say so."""
+        flight = self.link.answered(batch_id)
+        for chunk in flight.chunks if flight else ():
+            for seat in self.seats.values():
+                seat.tally.skipped += len(chunk)
+            self._silent(chunk.payload)
+
     def _answered(self, batch_id: int, columns: Sequence[bytes]) -> None:
         flight = self.link.answered(batch_id)
         if flight is None:
             return
         took_ns, chunks = time.monotonic_ns() - flight.sent_ns, flight.chunks
         rows = len(chunks[0]) if len(chunks) == 1 else sum(len(chunk) for chunk in chunks)
-        whose_is_known, as_rows = len(columns) == len(self._greeted), _are_rows(chunks)
+        whose_is_known, as_rows = len(columns) == len(self._greeted), are_rows(chunks)
         for number, seat in enumerate(self._greeted):
             seat.tally.answers += 1
             seat.tally.latency_ns.append(took_ns)
@@ -238,7 +258,7 @@ class RemoteHost:
                 continue
             part = answer if len(chunks) == 1 else answer.take(np.arange(at, at + len(chunk)))
             at += len(chunk)
-            whole = part if chunk.rows is None else _spread(part, chunk.rows, len(chunk.payload))
+            whole = part if chunk.rows is None else spread(part, chunk.rows, len(chunk.payload))
             self._owner.verdicts(seat, chunk.payload, whole)
 
 
@@ -259,37 +279,6 @@ def seated(
             places.append(host)
             seats.update(host.seats)
     return places, [seats[name] for name in settings.engines.table()]
-
-
-def _are_rows(chunks: list[Chunk[Case]]) -> bool:
-    """Whether all that was asked are rows, and none of them was shed."""
-    return all(chunk.rows is None and isinstance(chunk.payload.opportunities, list) for chunk in chunks)
-
-
-def _merged(chunks: list[Chunk[Case]]) -> Case:
-    """One case of all the rows, so that they are encoded at once."""
-    asked = [chunk.payload.opportunities for chunk in chunks]
-    rows = [row for case in asked if isinstance(case, list) for row in case]
-    return Case.of(0, rows if len(rows) <= MAX_ROWS else opportunity_columns(rows))
-
-
-def _kept(chunk: Chunk[Case]) -> Case:
-    """The case, or what is left of it."""
-    return chunk.payload if chunk.rows is None else chunk.payload.cut(chunk.rows)
-
-
-def _spread(answer: Verdicts, rows: Ints, n: int) -> Verdicts:
-    """Verdicts on some rows as verdicts on all n; the others were shed and are decided as such."""
-
-    def full(column: Floats, rest: float) -> Floats:
-        spread = np.full(n, rest)
-        spread[rows] = column
-        return spread
-
-    verdict, reason = np.full(n, ABSTAIN, np.int64), np.zeros(n, np.int64)
-    verdict[rows], reason[rows] = answer.verdict, answer.reason
-    limits = (None if c is None else full(c, np.nan) for c in (answer.buy_limit, answer.sell_limit))
-    return Verdicts(verdict, reason, full(answer.bps, 0.0), full(answer.quantity, 0.0), *limits)
 
 
 def _frame(**frame: Message) -> bytes:

@@ -129,6 +129,11 @@ class Rounds(Generic[T]):
         """Whether anybody still waits for this round."""
         return number in self._open
 
+    def due_ns(self, number: int, engines: Iterable[str]) -> int:
+        """Until when the last of these engines may answer a round; 0 where none of them is waited for."""
+        round_ = self._open.get(number)
+        return 0 if round_ is None else max([round_.due_ns.get(engine, 0) for engine in engines])
+
     def expire(self, now_ns: int) -> None:
         """Wait no longer for whoever is out of time."""
         for round_ in list(self._open.values()):

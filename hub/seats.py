@@ -99,6 +99,9 @@ class Owner(Protocol):
     def still_open(self, case: Case) -> bool:
         """Whether anybody waits for the case."""
 
+    def due_ns(self, case: Case, engines: Sequence[str]) -> int:
+        """Until when an answer of any of these engines is waited for (monotonic); 0: for ever, or not at all."""
+
     def ledger(self) -> Snapshot | None:
         """The ledger's state as of now; None where it is not known."""
 
@@ -111,6 +114,8 @@ class Tally:
     judged: int = 0
     rejected: int = 0
     timeouts: int = 0
+    skipped: int = 0
+    """Of the timeouts: what it said it did not judge, its time being up when it got to it."""
     latency_ns: deque[int] = field(default_factory=lambda: deque(maxlen=4096))
 
 

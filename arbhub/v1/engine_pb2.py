@@ -27,7 +27,7 @@ from arbhub.v1 import market_pb2 as arbhub_dot_v1_dot_market__pb2
 from arbhub.v1 import opportunity_pb2 as arbhub_dot_v1_dot_opportunity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61rbhub/v1/engine.proto\x12\tarbhub.v1\x1a\x16\x61rbhub/v1/ledger.proto\x1a\x16\x61rbhub/v1/market.proto\x1a\x1b\x61rbhub/v1/opportunity.proto\"\xec\x02\n\rEngineRequest\x12\x31\n\rconfiguration\x18\x01 \x01(\x0b\x32\x18.arbhub.v1.ConfigurationH\x00\x12-\n\treference\x18\x02 \x01(\x0b\x32\x18.arbhub.v1.ReferenceDataH\x00\x12,\n\x08snapshot\x18\x03 \x01(\x0b\x32\x18.arbhub.v1.StateSnapshotH\x00\x12#\n\x06report\x18\x04 \x01(\x0b\x32\x11.arbhub.v1.ReportH\x00\x12,\n\x05\x62\x61tch\x18\x05 \x01(\x0b\x32\x1b.arbhub.v1.OpportunityBatchH\x00\x12!\n\x05offer\x18\x06 \x01(\x0b\x32\x10.arbhub.v1.OfferH\x00\x12#\n\x06\x63ommit\x18\x07 \x01(\x0b\x32\x11.arbhub.v1.CommitH\x00\x12\'\n\x08withdraw\x18\x08 \x01(\x0b\x32\x13.arbhub.v1.WithdrawH\x00\x42\x07\n\x05\x66rame\"7\n\rConfiguration\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x15\n\rsettings_json\x18\x02 \x01(\x0c\"/\n\x05Offer\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x15\n\rsettings_json\x18\x02 \x01(\x0c\"?\n\nOfferReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x19\n\x06\x43ommit\x12\x0f\n\x07version\x18\x01 \x01(\t\"\x1b\n\x08Withdraw\x12\x0f\n\x07version\x18\x01 \x01(\t\"\x82\x01\n\x10OpportunityBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12\x34\n\ropportunities\x18\x02 \x01(\x0b\x32\x1d.arbhub.v1.OpportunityColumns\x12&\n\x05\x64\x65pth\x18\x03 \x01(\x0b\x32\x17.arbhub.v1.DepthColumns\"\x97\x01\n\x0b\x45ngineReply\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.arbhub.v1.EngineHelloH\x00\x12(\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x17.arbhub.v1.VerdictBatchH\x00\x12,\n\x0boffer_reply\x18\x03 \x01(\x0b\x32\x15.arbhub.v1.OfferReplyH\x00\x42\x07\n\x05\x66rame\"u\n\x0b\x45ngineHello\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07reasons\x18\x02 \x03(\t\x12\x13\n\x0bwants_depth\x18\x03 \x01(\x08\x12\x13\n\x0bwants_state\x18\x04 \x01(\x08\x12\r\n\x05reads\x18\x06 \x03(\t\x12\x0e\n\x06hosted\x18\x05 \x03(\t\"M\n\x0cVerdictBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12+\n\x08verdicts\x18\x02 \x03(\x0b\x32\x19.arbhub.v1.VerdictColumns2J\n\x06\x45ngine\x12@\n\x08\x45valuate\x12\x18.arbhub.v1.EngineRequest\x1a\x16.arbhub.v1.EngineReply(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61rbhub/v1/engine.proto\x12\tarbhub.v1\x1a\x16\x61rbhub/v1/ledger.proto\x1a\x16\x61rbhub/v1/market.proto\x1a\x1b\x61rbhub/v1/opportunity.proto\"\xec\x02\n\rEngineRequest\x12\x31\n\rconfiguration\x18\x01 \x01(\x0b\x32\x18.arbhub.v1.ConfigurationH\x00\x12-\n\treference\x18\x02 \x01(\x0b\x32\x18.arbhub.v1.ReferenceDataH\x00\x12,\n\x08snapshot\x18\x03 \x01(\x0b\x32\x18.arbhub.v1.StateSnapshotH\x00\x12#\n\x06report\x18\x04 \x01(\x0b\x32\x11.arbhub.v1.ReportH\x00\x12,\n\x05\x62\x61tch\x18\x05 \x01(\x0b\x32\x1b.arbhub.v1.OpportunityBatchH\x00\x12!\n\x05offer\x18\x06 \x01(\x0b\x32\x10.arbhub.v1.OfferH\x00\x12#\n\x06\x63ommit\x18\x07 \x01(\x0b\x32\x11.arbhub.v1.CommitH\x00\x12\'\n\x08withdraw\x18\x08 \x01(\x0b\x32\x13.arbhub.v1.WithdrawH\x00\x42\x07\n\x05\x66rame\"7\n\rConfiguration\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x15\n\rsettings_json\x18\x02 \x01(\x0c\"/\n\x05Offer\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x15\n\rsettings_json\x18\x02 \x01(\x0c\"?\n\nOfferReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x19\n\x06\x43ommit\x12\x0f\n\x07version\x18\x01 \x01(\t\"\x1b\n\x08Withdraw\x12\x0f\n\x07version\x18\x01 \x01(\t\"\x95\x01\n\x10OpportunityBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12\x34\n\ropportunities\x18\x02 \x01(\x0b\x32\x1d.arbhub.v1.OpportunityColumns\x12&\n\x05\x64\x65pth\x18\x03 \x01(\x0b\x32\x17.arbhub.v1.DepthColumns\x12\x11\n\tbudget_ns\x18\x04 \x01(\x04\"\x97\x01\n\x0b\x45ngineReply\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.arbhub.v1.EngineHelloH\x00\x12(\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x17.arbhub.v1.VerdictBatchH\x00\x12,\n\x0boffer_reply\x18\x03 \x01(\x0b\x32\x15.arbhub.v1.OfferReplyH\x00\x42\x07\n\x05\x66rame\"u\n\x0b\x45ngineHello\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07reasons\x18\x02 \x03(\t\x12\x13\n\x0bwants_depth\x18\x03 \x01(\x08\x12\x13\n\x0bwants_state\x18\x04 \x01(\x08\x12\r\n\x05reads\x18\x06 \x03(\t\x12\x0e\n\x06hosted\x18\x05 \x03(\t\"^\n\x0cVerdictBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12+\n\x08verdicts\x18\x02 \x03(\x0b\x32\x19.arbhub.v1.VerdictColumns\x12\x0f\n\x07skipped\x18\x03 \x01(\x08\x32J\n\x06\x45ngine\x12@\n\x08\x45valuate\x12\x18.arbhub.v1.EngineRequest\x1a\x16.arbhub.v1.EngineReply(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,13 +47,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WITHDRAW']._serialized_start=679
   _globals['_WITHDRAW']._serialized_end=706
   _globals['_OPPORTUNITYBATCH']._serialized_start=709
-  _globals['_OPPORTUNITYBATCH']._serialized_end=839
-  _globals['_ENGINEREPLY']._serialized_start=842
-  _globals['_ENGINEREPLY']._serialized_end=993
-  _globals['_ENGINEHELLO']._serialized_start=995
-  _globals['_ENGINEHELLO']._serialized_end=1112
-  _globals['_VERDICTBATCH']._serialized_start=1114
-  _globals['_VERDICTBATCH']._serialized_end=1191
-  _globals['_ENGINE']._serialized_start=1193
-  _globals['_ENGINE']._serialized_end=1267
+  _globals['_OPPORTUNITYBATCH']._serialized_end=858
+  _globals['_ENGINEREPLY']._serialized_start=861
+  _globals['_ENGINEREPLY']._serialized_end=1012
+  _globals['_ENGINEHELLO']._serialized_start=1014
+  _globals['_ENGINEHELLO']._serialized_end=1131
+  _globals['_VERDICTBATCH']._serialized_start=1133
+  _globals['_VERDICTBATCH']._serialized_end=1227
+  _globals['_ENGINE']._serialized_start=1229
+  _globals['_ENGINE']._serialized_end=1303
 # @@protoc_insertion_point(module_scope)

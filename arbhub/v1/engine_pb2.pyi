@@ -199,7 +199,10 @@ class OpportunityBatch(_message.Message):
     BATCH_ID_FIELD_NUMBER: _builtins.int
     OPPORTUNITIES_FIELD_NUMBER: _builtins.int
     DEPTH_FIELD_NUMBER: _builtins.int
+    BUDGET_NS_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.int
+    budget_ns: _builtins.int
+    """How long from its sending an answer to any of it is waited for; 0: no end is known. Later it need not be judged."""
     @_builtins.property
     def opportunities(self) -> _opportunity_pb2.OpportunityColumns: ...
     @_builtins.property
@@ -212,10 +215,11 @@ class OpportunityBatch(_message.Message):
         batch_id: _builtins.int = ...,
         opportunities: _opportunity_pb2.OpportunityColumns | None = ...,
         depth: _opportunity_pb2.DepthColumns | None = ...,
+        budget_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "opportunities", b"opportunities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "depth", b"depth", "opportunities", b"opportunities"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "budget_ns", b"budget_ns", "depth", b"depth", "opportunities", b"opportunities"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -298,7 +302,10 @@ class VerdictBatch(_message.Message):
 
     BATCH_ID_FIELD_NUMBER: _builtins.int
     VERDICTS_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.int
+    skipped: _builtins.bool
+    """the budget was used up before it was judged; there are no verdicts"""
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[_opportunity_pb2.VerdictColumns]:
         """One an engine, in the order of their Hellos; one without rows: that engine has no answer."""
@@ -308,10 +315,11 @@ class VerdictBatch(_message.Message):
         *,
         batch_id: _builtins.int = ...,
         verdicts: _abc.Iterable[_opportunity_pb2.VerdictColumns] | None = ...,
+        skipped: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "skipped", b"skipped", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

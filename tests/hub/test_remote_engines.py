@@ -16,7 +16,6 @@ from hub_probes import (
     SYMBOL,
     BrokenEngine,
     FakeEngine,
-    FeedClient,
     ScriptedExecutor,
     SilentEngine,
     SlowEngine,
@@ -30,6 +29,7 @@ from hub_probes import (
     status_of,
     within,
 )
+from judging import judged_by
 
 from arbhub.control import encode_report, encode_values
 from arbhub.rows import MAX_ROWS
@@ -43,19 +43,6 @@ from engines.table import ENGINES
 APPROVED = ""
 TIMEOUT = "ENGINE_TIMEOUT:spread"
 NONE = "NO_COUNTERPART"
-
-
-@contextlib.asynccontextmanager
-async def judged_by(*fakes: FakeEngine, budget_ms: float | None = None, **hub: Any) -> AsyncIterator[FeedClient]:
-    """A client of a hub with an executor, whose engines are the fakes, each in its place, and real ones inside."""
-    async with contextlib.AsyncExitStack() as stack:
-        executor = await stack.enter_async_context(ScriptedExecutor().served())
-        places = {fake.name: {"place": await stack.enter_async_context(fake.served())} for fake in fakes}
-        if budget_ms is not None:
-            places[fakes[0].name]["budget_ms"] = budget_ms  # type: ignore[assignment]  # a place is text, this is not
-        address = await stack.enter_async_context(hub_of(settings(executor, places, **hub)))
-        await status_of(address, lambda s: s.executor_up and all(e.up for e in s.engines), "everyone")
-        yield await stack.enter_async_context(client_of(address))
 
 
 async def test_a_silent_engine_times_out_at_the_deadline() -> None:

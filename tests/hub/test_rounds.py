@@ -157,6 +157,17 @@ def test_a_budget_spent_does_not_end_the_round() -> None:
     assert handed_out(rounds) == [("first", [RISK])]
 
 
+def test_until_when_somebody_is_waited_for() -> None:
+    """The last of the engines named; nobody any more once they have answered or are given up, or for other rounds."""
+    rounds: Rounds[str] = Rounds(DEADLINE, {FEE: 50})
+    rounds.open([FEE, RISK], 2, "first", now_ns=1000)
+    assert [rounds.due_ns(0, names) for names in ([FEE], [RISK], [FEE, RISK], [SPREAD])] == [1050, 1100, 1100, 0]
+    rounds.verdicts(RISK, 0, answer(), 1001)
+    assert [rounds.due_ns(0, names) for names in ([FEE, RISK], [RISK])] == [1050, 0]
+    rounds.expire(1050)
+    assert [rounds.due_ns(number, [FEE, RISK]) for number in (0, 7)] == [0, 0]
+
+
 def test_rounds_expire_each_in_its_time() -> None:
     """The expiry that comes next is the earliest of all, whatever the order of opening; it ends only its round."""
     rounds: Rounds[str] = Rounds(DEADLINE)

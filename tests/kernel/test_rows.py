@@ -23,7 +23,7 @@ from arbhub.rows import (
     verdict_columns,
     verdict_rows,
 )
-from arbhub.scan import batch_of, scan
+from arbhub.scan import batch_of, budgeted_batch_of, scan
 from arbhub.v1.market_pb2 import TickColumns
 from arbhub.v1.opportunity_pb2 import VerdictColumns
 from arbhub.wire import batch_frame, submessage
@@ -127,6 +127,7 @@ def test_garbage_is_no_rows_and_no_columns(garbage: bytes) -> None:
     rowwire.decode_verdicts(garbage, 0, len(garbage))
     rowwire.decode_opportunities(garbage, (2, 0, len(garbage)), (3, 0, len(garbage)))
     batch_of(garbage, 2)
+    budgeted_batch_of(garbage, 2, 4)
     found = wire.verdicts_in(garbage, 0, len(garbage))
     if found is not None:
         message = VerdictColumns.FromString(garbage)
@@ -158,3 +159,15 @@ def test_a_batch_is_found_in_its_frame() -> None:
         assert batch_of(frame, 4) is None
     assert batch_of(submessage(5, submessage(2, b"ab")), 5) is None
     assert scan(b"\x08", 0, 1) is None
+
+
+def test_a_budget_is_found_behind_the_id() -> None:
+    """With a budget, without one; None where it comes elsewhere, or another number comes."""
+    columns = submessage(2, b"ab")
+    for budget, encoded in ((0, b""), (1, b"\x20\x01"), (1 << 40, b"\x20" + wire.varint(1 << 40))):
+        frame = batch_frame(5, 300, encoded + columns)
+        found = budgeted_batch_of(frame, 5, 4)
+        assert found is not None
+        assert (found[0], found[1], [frame[start:stop] for _, start, stop in found[2]]) == (300, budget, [b"ab"])
+    for other in (columns + b"\x20\x01", b"\x28\x01" + columns, b"\x20\x01\x20\x01" + columns):
+        assert budgeted_batch_of(batch_frame(5, 300, other), 5, 4) is None
