@@ -24,8 +24,7 @@ from arbhub.engine import Engine, EngineConfiguration
 from arbhub.reference import Universe
 from arbhub.rows import Opportunity
 from arbhub.scan import Columns, budgeted_batch_of
-from arbhub.service import OnReady, OpenStreams, ServiceError, serving, settle_memory
-from arbhub.settings.engines import IN_PROCESS
+from arbhub.service import OnReady, OpenStreams, serving, settle_memory
 from arbhub.settings.schema import Settings
 from arbhub.v1 import engine_pb2, opportunity_pb2
 from arbhub.wire import (
@@ -38,6 +37,7 @@ from arbhub.wire import (
     nested,
     opportunities_in,
 )
+from engines.hosting import hosted_by
 from engines.offers import Offers
 from engines.table import ENGINES
 
@@ -269,36 +269,11 @@ class EngineServicer:
         server.add_generic_rpc_handlers((handlers,))
 
 
-def _hosted(settings: Settings, names: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The place that the named engines are all of, and who is there; ServiceError where there is none such."""
-    for name in names:
-        if name not in ENGINES:
-            raise ServiceError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
-    places = {name: settings.engines.table()[name].place for name in names}
-    for name, place in places.items():
-        if place == IN_PROCESS:
-            raise ServiceError(
-                f'engines.{name}.place is "in-process": the hub runs this engine itself. '
-                f"Give it a place of its own, such as --set engines.{name}.place=127.0.0.1:7402"
-            )
-    if len(set(places.values())) > 1:
-        stated = " but ".join(f"engines.{name}.place is {place}" for name, place in places.items())
-        raise ServiceError(f"{stated}: engines share a process only at one place")
-    place = places[names[0]]
-    there = settings.engines.hosts()[place]
-    if missing := [name for name in there if name not in places]:
-        raise ServiceError(
-            f"{' and '.join(missing)} also {'has' if len(missing) == 1 else 'have'} the place {place}, and engines "
-            f"of one place share a process: run 'arbhub engine {' '.join(there)}'"
-        )
-    return place, there
-
-
 async def run(
     settings: Settings, names: Sequence[str], shutdown: asyncio.Event, on_ready: OnReady | None = None
 ) -> None:
     """Serve the named engines at their common place until `shutdown`; ServiceError where they have none."""
-    place, hosted = _hosted(settings, names)
+    place, hosted = hosted_by(settings, names)
     credentials = credentials_of(settings.tls, "engine")
     servicer = EngineServicer(hosted)
     async with serving(place, servicer.register, [SERVICE], on_ready, servicer.drain, credentials) as port:

@@ -24,13 +24,15 @@ from arbhub.reference import ReferenceData
 from arbhub.rows import Answer, Tick, tick_columns
 from arbhub.settings.schema import Settings
 from arbhub.state import Snapshot
+from hub.admission import Admission
 from hub.assembly import Assembly
+from hub.ballots import BallotBox
 from hub.book import Books
 from hub.configured import Configured
 from hub.evaluations import Evaluations
 from hub.expiry import Expiry
 from hub.ledger_view import LedgerView
-from hub.policy import Ballot, Terms
+from hub.policy import Terms
 from hub.reasons import ReasonTable
 from hub.recent import RecentTicks
 from hub.reference_store import ReferenceStore
@@ -69,9 +71,6 @@ class Hub:
         self.statistics = Statistics()
         self.recent = RecentTicks(hub.rehearsal_ticks)
         self.sequence = 0
-        table = settings.engines.table()
-        self._timeout_codes = {name: self.reasons.timeout(name) for name in table}
-        self._vetoes = {name: section.on_timeout == "veto" for name, section in table.items()}
         self._rounds: Rounds[Submission | RowSubmission] = Rounds(int(hub.deadline_ms * 1e6))
         self._expiry = Expiry(self._expired)
         self._max_rows = batch_rows(hub.max_batch_ticks, hub.depth)
@@ -82,6 +81,8 @@ class Hub:
         self.places, self.seats = seated(settings, configured, engines, self, options)
         self.view = LedgerView(self.places, Trading(self.reasons), self.statistics, self._send_books)
         self.trades = self.view.trades = TradeLink(settings.executor.listen, configured, self.view, options)
+        self._admission = Admission(hub.breaker, self.seats)
+        self._ballots = BallotBox(settings.engines, self.seats, self.reasons)
         self._arrange()
         for seat in self.seats:
             seat.reason_codes = self.reasons.engine(())
@@ -119,6 +120,7 @@ class Hub:
         self._terms = Terms(self.universe, hub.min_net_edge_bps, int(hub.decision_ttl_ms * 1e6))
         self.books.max_age_ns = hub.max_quote_age_ms * 1e6
         self._assembly = Assembly.of(engines, self.places)
+        self._admission.arrange(self._assembly.voting, hub.deadline_ms)
 
     # Ticks and reference data in.
 
@@ -175,11 +177,12 @@ class Hub:
 
     def _open(self, submission: Submission | RowSubmission, deadline_ns: int | None) -> None:
         asked = submission.asked()
-        engines = self._assembly.asked if len(asked) else ()
-        round_ = self._rounds.open(engines, len(asked), submission, time.monotonic_ns(), deadline_ns)
+        now_ns, engines = time.monotonic_ns(), self._assembly.asked if len(asked) else ()
+        spared, places = self._admission.spared(now_ns, deadline_ns) if engines else ((), ())
+        round_ = self._rounds.open(engines, len(asked), submission, now_ns, deadline_ns, spared)
         if engines:
             submission.case = Case.of(round_.number, asked)
-            for place in self._assembly.voting:
+            for place in places:
                 place.ask(submission.case)
         self._settle()
         if self._assembly.shadows and submission.case is not None:
@@ -196,6 +199,7 @@ class Hub:
         arrival = self._rounds.verdicts(seat.name, case.number, verdicts, time.monotonic_ns())
         if arrival is Arrival.COUNTED:
             case.reason_codes[seat.name] = seat.reason_codes
+            seat.breaker.succeeded()
         elif seat.name in self._assembly.asked:
             self.statistics.stray[arrival] += len(verdicts)
         else:
@@ -203,8 +207,15 @@ class Hub:
         self._settle()
 
     def no_answer(self, seat: Seat, case: Case) -> None:
+        """An engine that was lost, or has no answer."""
+        if self._rounds.lost(seat.name, case.number):
+            self._admission.failed(seat.name, time.monotonic_ns())
+        self._settle()
+
+    def away(self, seat: Seat, case: Case) -> None:
         """An engine that cannot be reached."""
         self._rounds.lost(seat.name, case.number)
+        seat.breaker.untried()
         self._settle()
 
     def shed(self, case: Case, rows: Ints, engines: Sequence[str]) -> None:
@@ -215,6 +226,7 @@ class Hub:
     def stated_reasons(self, seat: Seat, stated: Iterable[str]) -> None:
         """What an engine may reject for."""
         seat.reason_codes = self.reasons.engine(tuple(stated))
+        self._admission.introduced(seat)
 
     def still_open(self, case: Case) -> bool:
         """Whether the case is undecided."""
@@ -247,7 +259,8 @@ class Hub:
                 log.exception("decisions were made, but not everybody could be told", ticks=len(round_.payload.ticks))
 
     def _expired(self, now_ns: int) -> int | None:
-        self._rounds.expire(now_ns)
+        for name in self._rounds.expire(now_ns):
+            self._admission.failed(name, now_ns)
         self._settle()
         return self._rounds.next_expiry_ns()
 
@@ -275,22 +288,7 @@ class Hub:
     def _folded(self, round_: Round[Submission | RowSubmission]) -> Decided:
         s = round_.payload
         terms = s.terms.with_executor(self.trades.up and s.connection == self.view.connection)
-        decided = s.decided(self._ballots(round_), round_.shed, terms, self.reasons.names)
+        decided = s.decided(self._ballots.of(round_), round_.shed, terms, self.reasons.names)
         if self.view.trading.restricted:
             return self.view.trading.withheld(decided, self.view.snapshot, self.universe)
         return decided
-
-    def _ballots(self, round_: Round[Submission | RowSubmission]) -> list[Ballot[Answer | None]]:
-        case, ballots = round_.payload.case, []
-        for seat in self.seats:
-            if seat.name not in round_.asked:
-                continue
-            name, codes = seat.name, seat.reason_codes
-            answer = round_.answers.get(name)
-            if answer is None or case is None:
-                seat.tally.timeouts += round_.rows
-            else:
-                codes = case.reason_codes[name]
-                seat.tally.rejected += rejected_in(answer)
-            ballots.append(Ballot(name, answer, codes, self._timeout_codes[name], self._vetoes[name]))
-        return ballots

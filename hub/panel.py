@@ -135,6 +135,10 @@ class Panel:
             self._missing = self._missing or seat.name
             self._wake.set()
 
+    def away(self, seat: Seat, case: Case) -> None:
+        """An engine that cannot be asked is as good as lost."""
+        self.no_answer(seat, case)
+
     def shed(self, case: Case, rows: Ints, engines: Sequence[str]) -> None:
         """Cannot be: one case at a time fits any queue."""
         raise AssertionError(f"{len(rows)} rows of case {case.number} for {engines} were shed in a replay")

@@ -26,6 +26,7 @@ from arbhub.state import Report, Snapshot
 from arbhub.v1 import engine_pb2, opportunity_pb2
 from arbhub.wire import ColumnError, batch_frame, decode_verdicts, needed, nested, submessage, varint, verdicts_in
 from hub import rowfold
+from hub.breaker import Breaker
 from hub.chunks import are_rows, kept, merged, spread
 from hub.configured import Configured, Offering
 from hub.policy import sound
@@ -46,6 +47,7 @@ class RemoteSeat:
     """One engine of a host. It is up once the host is; until then there is no answer."""
 
     reason_codes: Ints
+    breaker: Breaker
 
     def __init__(self, name: str, host: "RemoteHost") -> None:
         self.name, self.place, self.tally = name, host.place, Tally()
@@ -128,9 +130,9 @@ class RemoteHost:
         """Queue the case; without a connection there will be no answer."""
         shed = self.link.offer(case, case.keys)
         if shed is None:
-            self._silent(case)
-            return
-        for gone in shed:
+            for seat in self.seats.values():
+                self._owner.away(seat, case)
+        for gone in shed or ():
             self._owner.shed(gone.payload, gone.rows, self.names)
 
     # What the link asks of its peer object.

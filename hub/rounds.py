@@ -9,7 +9,7 @@ once and forgotten: verdicts that come later, twice, or for rounds nobody knows 
 Times are monotonic nanoseconds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
@@ -44,6 +44,10 @@ class Round(Generic[T]):
     due_ns: dict[str, int]
     """Until when each engine that still owes an answer may give it."""
     asked: frozenset[str]
+    hurried: bool = False
+    """It has less time than rounds have: who does not answer in it may be well all the same."""
+    spared: Sequence[str] = ()
+    """Those of the asked who are not asked in fact, and whose silence is known."""
     answers: dict[str, Answer] = field(default_factory=dict)
     shed: list[Ints] = field(default_factory=list)
     """Rows that were shed on the way to an engine."""
@@ -76,12 +80,22 @@ class Rounds(Generic[T]):
         return self._deadline_ns if deadline_ns is None else min(deadline_ns, self._deadline_ns)
 
     def open(
-        self, engines: Iterable[str], rows: int, payload: T, now_ns: int, deadline_ns: int | None = None
+        self,
+        engines: Iterable[str],
+        rows: int,
+        payload: T,
+        now_ns: int,
+        deadline_ns: int | None = None,
+        spared: Sequence[str] = (),
     ) -> Round[T]:
-        """Begin a round; `deadline_ns` shortens its time. A round that asks nobody is over at once."""
+        """Begin a round; `deadline_ns` shortens its time. It waits for no answer of the `spared`, who keep their say.
+
+        A round that waits for nobody is over at once.
+        """
         allowed = self.allowed_ns(deadline_ns)
-        due = {e: now_ns + min(allowed, self._budgets_ns.get(e, allowed)) for e in engines}
-        round_ = Round(self._next, rows, payload, now_ns, due, frozenset(due))
+        asked, hurried = frozenset(engines), allowed < self._deadline_ns
+        due = {e: now_ns + min(allowed, self._budgets_ns.get(e, allowed)) for e in asked if e not in spared}
+        round_ = Round(self._next, rows, payload, now_ns, due, asked, hurried, spared)
         self._next += 1
         self._open[round_.number] = round_
         self._settle(round_)
@@ -105,13 +119,18 @@ class Rounds(Generic[T]):
         self._settle(round_)
         return Arrival.COUNTED
 
-    def lost(self, engine: str, number: int | None = None) -> None:
-        """Wait no longer for an engine: in one round, or in all that are open."""
-        numbers = list(self._open) if number is None else [number]
+    def lost(self, engine: str, number: int | None = None) -> bool:
+        """Wait no longer for an engine: in one round, or in all that are open.
+
+        Whether it was waited for in one that was not hurried.
+        """
+        numbers, waited = list(self._open) if number is None else [number], False
         for n in numbers:
             round_ = self._open.get(n)
             if round_ is not None and round_.due_ns.pop(engine, None) is not None:
+                waited |= not round_.hurried
                 self._settle(round_)
+        return waited
 
     def shed(self, number: int, rows: Ints) -> None:
         """Rows of a round that will not reach an engine; they are decided as shed, whatever else is said.
@@ -134,12 +153,16 @@ class Rounds(Generic[T]):
         round_ = self._open.get(number)
         return 0 if round_ is None else max([round_.due_ns.get(engine, 0) for engine in engines])
 
-    def expire(self, now_ns: int) -> None:
-        """Wait no longer for whoever is out of time."""
+    def expire(self, now_ns: int) -> list[str]:
+        """Wait no longer for whoever is out of time: those engines, once for each round that was not hurried."""
+        silent: list[str] = []
         for round_ in list(self._open.values()):
-            for engine in [e for e, due in round_.due_ns.items() if now_ns >= due]:
+            out = [engine for engine, due in round_.due_ns.items() if now_ns >= due]
+            for engine in out:
                 del round_.due_ns[engine]
+            silent += () if round_.hurried else out
             self._settle(round_)
+        return silent
 
     def next_expiry_ns(self) -> int | None:
         """When `expire` has something to do next; None while nothing is open."""

@@ -22,6 +22,7 @@ from arbhub.reference import Universe
 from arbhub.rows import Answer, Opportunity, opportunity_columns
 from arbhub.state import Report, Snapshot
 from hub import rowfold
+from hub.breaker import Breaker
 from hub.configured import Configured
 from hub.references import References
 
@@ -88,7 +89,10 @@ class Owner(Protocol):
         """An engine's answer to a case."""
 
     def no_answer(self, seat: "Seat", case: Case) -> None:
-        """There will be no answer to a case."""
+        """It was asked about a case, and there will be no answer."""
+
+    def away(self, seat: "Seat", case: Case) -> None:
+        """It cannot be asked about a case."""
 
     def shed(self, case: Case, rows: Ints, engines: Sequence[str]) -> None:
         """Rows of a case that were given up on the way to these engines."""
@@ -116,6 +120,8 @@ class Tally:
     timeouts: int = 0
     skipped: int = 0
     """Of the timeouts: what it said it did not judge, its time being up when it got to it."""
+    unasked: int = 0
+    """Of the timeouts: what it was not asked about, its breaker being open."""
     latency_ns: deque[int] = field(default_factory=lambda: deque(maxlen=4096))
 
 
@@ -126,6 +132,7 @@ class Seat(Protocol):
     place: str
     tally: Tally
     reason_codes: Ints
+    breaker: Breaker
 
     @property
     def up(self) -> bool:
@@ -160,6 +167,7 @@ class LocalSeat:
     up = True
     place = "in-process"
     reason_codes: Ints
+    breaker: Breaker
 
     def __init__(self, engine: Engine, configuration: EngineConfiguration, owner: Owner) -> None:
         self.name, self.tally = engine.name, Tally()

@@ -9,6 +9,7 @@ from pydantic import Field, Strict, model_validator
 
 from arbhub.columns import MAX_LEVELS
 from arbhub.reference import FeeSchedule, FeeTier, Listing, ReferenceData, split_symbol
+from arbhub.settings.breaker import BreakerSettings
 from arbhub.settings.engines import EnginesSettings
 from arbhub.settings.feed import FeedSettings
 from arbhub.settings.redis import RedisSettings
@@ -48,6 +49,7 @@ class HubSettings(Section):
     """The bearer token that admin and HTTP callers need; without it these ports are for this machine alone."""
     audit_file: File | None = None
     """Where admin acts are written down, besides the log."""
+    breaker: BreakerSettings = BreakerSettings()
 
 
 class ExecutorSettings(Section):

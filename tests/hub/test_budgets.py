@@ -94,6 +94,9 @@ class Waiting:
     def no_answer(self, seat: Seat, case: Case) -> None:
         raise AssertionError("nobody was asked")
 
+    def away(self, seat: Seat, case: Case) -> None:
+        raise AssertionError("nobody was asked")
+
     def shed(self, case: Case, rows: Ints, engines: Sequence[str]) -> None:
         raise AssertionError("there is room")
 

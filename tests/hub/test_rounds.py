@@ -168,6 +168,30 @@ def test_until_when_somebody_is_waited_for() -> None:
     assert [rounds.due_ns(number, [FEE, RISK]) for number in (0, 7)] == [0, 0]
 
 
+def test_a_spared_engine_is_not_waited_for_and_keeps_its_say() -> None:
+    """It is among those asked, so that its silence is one; what it says all the same is late."""
+    rounds: Rounds[str] = Rounds(DEADLINE)
+    rounds.open([FEE, RISK], 2, "first", now_ns=0, spared=[FEE])
+    assert (rounds.due_ns(0, [FEE]), rounds.due_ns(0, [RISK])) == (0, DEADLINE)
+    assert rounds.verdicts(FEE, 0, answer(), 1) is Arrival.LATE
+    rounds.verdicts(RISK, 0, answer(), 2)
+    (round_,) = rounds.finished()
+    assert (sorted(round_.asked), sorted(round_.answers), round_.spared) == ([FEE, RISK], [RISK], [FEE])
+    rounds.open([FEE, RISK], 2, "second", now_ns=0, spared=[RISK, FEE])
+    assert handed_out(rounds) == [("second", [])]
+
+
+def test_engines_that_run_out_of_time_are_named() -> None:
+    """Once for each round that had all the time there is: a hurried one says nothing of them."""
+    rounds: Rounds[str] = Rounds(DEADLINE)
+    for deadline_ns in (None, 10 * DEADLINE, DEADLINE - 1):
+        rounds.open([FEE, RISK], 2, "any", 0, deadline_ns)
+    rounds.verdicts(RISK, 0, answer(), 1)
+    assert rounds.lost(FEE, 2) is False
+    assert sorted(rounds.expire(DEADLINE)) == [FEE, FEE, RISK]
+    assert (rounds.expire(DEADLINE), rounds.lost(FEE, 0)) == ([], False)
+
+
 def test_rounds_expire_each_in_its_time() -> None:
     """The expiry that comes next is the earliest of all, whatever the order of opening; it ends only its round."""
     rounds: Rounds[str] = Rounds(DEADLINE)
