@@ -31,6 +31,7 @@ from hub.book import Books
 from hub.configured import Configured
 from hub.evaluations import Evaluations
 from hub.expiry import Expiry
+from hub.late import LateVerdicts
 from hub.ledger_view import LedgerView
 from hub.policy import Terms
 from hub.reasons import ReasonTable
@@ -73,6 +74,7 @@ class Hub:
         self.sequence = 0
         self._rounds: Rounds[Submission | RowSubmission] = Rounds(int(hub.deadline_ms * 1e6))
         self._expiry = Expiry(self._expired)
+        self.late = LateVerdicts(self.statistics.late, self.reasons.names, self.universe)
         self._max_rows = batch_rows(hub.max_batch_ticks, hub.depth)
         self.credentials = credentials
         options = LinkOptions(hub.window, self._max_rows, hub.max_queue_ticks, credentials=credentials)
@@ -201,7 +203,7 @@ class Hub:
             case.reason_codes[seat.name] = seat.reason_codes
             seat.breaker.succeeded()
         elif seat.name in self._assembly.asked:
-            self.statistics.stray[arrival] += len(verdicts)
+            self.statistics.stray[self.late.arrived(seat, case, verdicts, arrival)] += len(verdicts)
         else:
             seat.tally.rejected += rejected_in(verdicts)
         self._settle()
@@ -288,7 +290,10 @@ class Hub:
     def _folded(self, round_: Round[Submission | RowSubmission]) -> Decided:
         s = round_.payload
         terms = s.terms.with_executor(self.trades.up and s.connection == self.view.connection)
-        decided = s.decided(self._ballots.of(round_), round_.shed, terms, self.reasons.names)
+        ballots = self._ballots.of(round_)
+        decided = s.decided(ballots, round_.shed, terms, self.reasons.names)
         if self.view.trading.restricted:
             return self.view.trading.withheld(decided, self.view.snapshot, self.universe)
+        if s.binding and len(round_.answers) + len(round_.spared) < len(round_.asked):
+            self.late.keep(round_, ballots, terms, decided)
         return decided

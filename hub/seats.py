@@ -35,13 +35,15 @@ class Case:
 
     `keys` has one a row: newer rows supersede older ones of the same instrument and pair of legs.
 
-    `reason_codes` has, for each engine that answered, what its reason numbers meant when it did.
+    `reason_codes` has, for each engine that answered, what its reason numbers meant when it did. `late` has verdicts
+    that came too late, with the same; None while there are none.
     """
 
     number: int
     opportunities: Opportunities | list[Opportunity]
     keys: Ints
     reason_codes: dict[str, Ints] = field(default_factory=dict)
+    late: dict[str, tuple[Answer, Ints]] | None = None
     _columns: list[bytes] | None = None
     _depth: list[bytes] | None = None
 

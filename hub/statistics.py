@@ -1,6 +1,6 @@
 """What the hub has seen and done, for whoever watches it. Counting only: nothing is decided from it."""
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -40,6 +40,24 @@ class LastEdge(NamedTuple):
     """Empty: approved."""
 
 
+@dataclass(slots=True)
+class LateTally:
+    """What came after its round was decided, and what the decisions would have been with it."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    """By engine, a row each."""
+    rounds: int = 0
+    """That were folded once more, with what was late."""
+    would_approve: int = 0
+    """Ticks that would have been approved."""
+    would_reject: int = 0
+    """Ticks that were approved without an engine whose silence is no veto, and would not have been with it."""
+    forgone_bps: float = 0.0
+    """The sum of the net edges of the first."""
+    forgone_quote: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """And of what they were worth, by quote asset: net edge times quantity times best ask."""
+
+
 SIZES = 18  # a batch has at most 65,536 ticks
 EDGES_A_BATCH = 16  # of a longer batch only the last ones are worth the time to a person who watches
 
@@ -55,6 +73,7 @@ class Statistics:
     rejected: Counter[str] = field(default_factory=Counter)
     denied: Counter[str] = field(default_factory=Counter)
     stray: Counter[Arrival] = field(default_factory=Counter)
+    late: LateTally = field(default_factory=LateTally)
     decision_ms: deque[float] = field(default_factory=lambda: deque(maxlen=4096))
     """Of the latest rounds, of which there were `rounds`."""
     sizes: list[int] = field(default_factory=lambda: [0] * SIZES)

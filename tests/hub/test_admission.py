@@ -112,6 +112,7 @@ async def test_an_engine_that_says_hello_anew_is_tried_at_once() -> None:
         engine.mute = False
         await engine.until(lambda: engine.connections == 2, "another connection")
         await client.ask_until(APPROVED)
+        assert (await client.ask(cheap(9), dear(9)))[-1] == APPROVED
 
 
 async def test_an_engine_that_is_away_opens_nothing() -> None:
