@@ -122,18 +122,22 @@ class OpenStreams:
         if abort is not None:
             await abort  # it raises, and gRPC wants to see that come out of the stream's handler
 
+    def cut(self, context: Context, code: grpc.StatusCode, why: str) -> "asyncio.Task[None]":
+        """End one stream. Its handler need do nothing for it; who reads nothing is told when it reads again."""
+        abort = self._aborts[context] = asyncio.create_task(_abort(context, code, why))
+        abort.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return abort
+
     async def end(self, why: str) -> None:
         """End every stream as UNAVAILABLE, so that the other sides know at once; who reads nothing is left behind."""
-        aborts = {context: asyncio.create_task(_abort(context, why)) for context in self._aborts}
-        self._aborts.update(aborts)
-        for abort in aborts.values():
-            abort.add_done_callback(lambda done: done.cancelled() or done.exception())
+        open_now = [context for context, abort in self._aborts.items() if abort is None]
+        aborts = [self.cut(context, grpc.StatusCode.UNAVAILABLE, why) for context in open_now]
         if aborts:
-            await asyncio.wait(aborts.values(), timeout=DRAIN_S)
+            await asyncio.wait(aborts, timeout=DRAIN_S)
 
 
-async def _abort(context: Context, why: str) -> None:
-    await context.abort(grpc.StatusCode.UNAVAILABLE, why)
+async def _abort(context: Context, code: grpc.StatusCode, why: str) -> None:
+    await context.abort(code, why)
 
 
 def channel(address: str, credentials: Credentials = INSECURE) -> grpc.aio.Channel:

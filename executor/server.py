@@ -20,6 +20,7 @@ from executor.ledger import LedgerUnavailableError
 from executor.turns import Stream, Turns
 
 SERVICE = "arbhub.v1.Executor"
+MAX_UNREAD = 16384  # replies that a hub may leave unread
 Context = grpc.aio.ServicerContext[executor_pb2.ExecuteRequest, executor_pb2.ExecuteReply]
 
 log = structlog.get_logger()
@@ -31,6 +32,10 @@ class NotYetError(Exception):
 
 class UnusableError(ValueError):
     """A frame that says what cannot be."""
+
+
+class DeafError(Exception):
+    """A hub that sends and does not read."""
 
 
 class Streams:
@@ -48,12 +53,19 @@ class Streams:
             async with self._open.holding(context):
                 async for request in requests:
                     await self._take(stream, request)
+                    if stream.replies.qsize() > MAX_UNREAD:
+                        raise DeafError("replies are not being read as fast as batches are sent")
                 stream.replies.put_nowait(None)
                 await writer
         except (ColumnError, BadReferenceError, UnusableError) as error:
             await _abort(context, writer, stream, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except (FencedError, NotYetError) as error:
             await _abort(context, writer, stream, grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except DeafError as error:
+            log.warning("hub cut off", peer=context.peer(), reason=str(error))
+            stream.replies = asyncio.Queue()  # what it has not read it never will
+            writer.cancel()
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except LedgerUnavailableError as error:
             log.error("the ledger failed", error=str(error))
             await _abort(context, writer, stream, grpc.StatusCode.UNAVAILABLE, f"the ledger failed: {error}")

@@ -28,7 +28,7 @@ from hub.memory import Memory
 from hub.operator_ports import Closure, operated
 from hub.reference_store import second_level
 from hub.replies import Decided
-from hub.session import RefusedError, Session, leg
+from hub.session import MAX_UNREAD_S, RefusedError, Session, leg
 from hub.status import status
 
 SERVICE = "arbhub.v1.Hub"
@@ -50,6 +50,7 @@ class HubServicer:
         self._hub, self._shutdown = hub, shutdown
         self._streams = OpenStreams()
         self._sessions: dict[Session, asyncio.Task[None]] = {}
+        self._contexts: dict[Session, Context] = {}
 
     def register(self, server: grpc.aio.Server) -> None:
         """Answer calls of `server`. A stream's frames come as bytes: what cannot be read is refused like the rest."""
@@ -69,6 +70,7 @@ class HubServicer:
         session, written = Session(self._hub), asyncio.Event()
         session.on_answer = written.set
         writer = self._sessions[session] = asyncio.create_task(_write_all(session, written, context))
+        self._contexts[session] = context
         try:
             async with self._streams.holding(context):
                 code, text = await self._read_all(session, context)
@@ -83,8 +85,20 @@ class HubServicer:
                     await _abort(context, code, text)
         finally:
             session.leave()
-            del self._sessions[session]
+            del self._sessions[session], self._contexts[session]
             writer.cancel()
+
+    async def cut_off_the_deaf(self) -> None:
+        """For as long as it is awaited: end the streams of clients that have stopped reading."""
+        text = f"decisions have not been read for {MAX_UNREAD_S:g} s"
+        while True:
+            await asyncio.sleep(MAX_UNREAD_S / 4)
+            now_ns = time.monotonic_ns()
+            for session, context in self._contexts.items():
+                if not session.left and session.stalled(now_ns):
+                    log.warning("stream refused", peer=context.peer(), code="RESOURCE_EXHAUSTED", reason=text)
+                    session.leave()
+                    self._streams.cut(context, grpc.StatusCode.RESOURCE_EXHAUSTED, text)
 
     async def drain(self) -> None:
         """Accept nothing more, write the decisions on what was accepted, then end every stream."""
@@ -101,6 +115,8 @@ class HubServicer:
     async def _read_all(session: Session, context: Context) -> tuple[grpc.StatusCode, str]:
         """Read until the end (OK), or until something cannot be taken; says why."""
         while (frame := await context.read()) is not grpc.aio.EOF:
+            if session.left:  # cut off, and told so when it reads again
+                return grpc.StatusCode.OK, ""
             if session.ending:
                 return grpc.StatusCode.UNAVAILABLE, "the hub is shutting down"
             try:
@@ -187,6 +203,7 @@ async def _write_all(session: Session, written: asyncio.Event, context: Context)
             written.clear()
             while session.outbox:
                 await context.write(session.pop())
+                session.written += 1
 
 
 def _evaluation(hub: Hub, version: str, d: Decision, held_ns: int) -> hub_pb2.EvaluateReply:
@@ -242,7 +259,7 @@ async def run(
         else (Hub(settings, engines, credentials=credentials), None)
     )
     servicer = HubServicer(hub, shutdown)
-    links = asyncio.create_task(hub.run())
+    links, watch = asyncio.create_task(hub.run()), asyncio.create_task(servicer.cut_off_the_deaf())
     try:
         listen, drain = settings.hub.listen, servicer.drain
         async with (
@@ -258,5 +275,6 @@ async def run(
             if links.done():
                 links.result()
     finally:
-        links.cancel()
-        await asyncio.gather(links, return_exceptions=True)
+        for task in (links, watch):
+            task.cancel()
+        await asyncio.gather(links, watch, return_exceptions=True)

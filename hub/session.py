@@ -28,6 +28,7 @@ NAMES_BATCH = hub_pb2.StreamReply.BATCH_FIELD_NUMBER
 DECISIONS = hub_pb2.DecisionBatch.DECISIONS_FIELD_NUMBER
 MAX_UNREAD = 1024
 MAX_UNREAD_BYTES = 32 << 20
+MAX_UNREAD_S = 10.0
 MAX_TICKS = 1 << 16  # of a batch
 MAX_CELLS = 1 << 23  # ticks of a batch times the levels of its deepest: what it takes in memory
 
@@ -37,15 +38,19 @@ class RefusedError(ValueError):
 
 
 class Session:
-    """`outbox` has the frames to write; `unanswered` counts the batches whose decisions are not made yet."""
+    """`outbox` has the frames to write, `written` counts those that the client's window has taken.
+
+    `unanswered` counts the batches whose decisions are not made yet.
+    """
 
     def __init__(self, hub: Hub) -> None:
         self.outbox: deque[bytes] = deque()
-        self.unanswered = 0
+        self.unanswered = self.written = 0
         self.ending = self.left = False
         self.on_answer: Callable[[], None] = lambda: None
         self._hub = hub
-        self._unread_bytes = 0
+        self._unread_bytes = self._frames = 0
+        self._progress = (-1, 0)  # how many frames had been written when that last changed, and when (ns)
         self._names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # venues and symbols, as the client has them
         self._venue: Ints = np.zeros(0, np.int64)  # the client's id -> the hub's
         self._instrument: Ints = np.zeros(0, np.int64)
@@ -93,6 +98,14 @@ class Session:
     def overdue(self) -> bool:
         """Whether the client has left more answers unread than anyone may."""
         return len(self.outbox) > MAX_UNREAD or self._unread_bytes > MAX_UNREAD_BYTES
+
+    def stalled(self, now_ns: int) -> bool:
+        """Whether the client has read nothing for longer than anyone may, though there was something; ask regularly."""
+        written, since_ns = self._progress
+        if written != self.written or self.written == self._frames:
+            self._progress = self.written, now_ns
+            return False
+        return now_ns - since_ns > MAX_UNREAD_S * 1e9
 
     def _reference(self, message: market_pb2.ReferenceData) -> None:
         data = decode_reference(message)
@@ -181,6 +194,7 @@ class Session:
         if self.left:
             return
         self.outbox.append(frame)
+        self._frames += 1
         self._unread_bytes += len(frame)
 
 

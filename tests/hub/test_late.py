@@ -27,6 +27,7 @@ from hub_probes import (
 from arbhub.columns import Opportunities, Verdicts
 from arbhub.engine import Engine
 from arbhub.rows import decision_rows
+from arbhub.state import ACTIVE, HALTED
 from engines.spread import Spread
 from engines.table import ENGINES
 from hub import late
@@ -217,6 +218,17 @@ async def test_single_evaluations_cost_nothing() -> None:
         hub.evaluate(tick, answer.set_result, None)
         (decision,) = decision_rows(await within(answer))
         assert (hub.reasons.names[decision.reason], kept) == (TIMEOUT, [])
+
+
+async def test_while_trading_is_halted_nothing_is_forgone() -> None:
+    """Whatever is late then would not have been traded on."""
+    async with judging(SilentEngine("spread"), budget_ms=5.0) as hub:
+        hub.view.trading.command(HALTED, "a test")
+        assert (await decided(hub))[-1][0] == TIMEOUT
+        assert len(hub.late) == 0
+        hub.view.trading.command(ACTIVE, "a test")
+        assert (await decided(hub))[-1][0] == TIMEOUT
+        assert len(hub.late) == 1
 
 
 def _rows(hub: Hub) -> list[Any]:
