@@ -32,6 +32,7 @@ Part = asyncio.Task[None]
 RETRY_S = (0.1, 0.2, 0.4, 0.5)
 MAX_BATCH_BYTES = 2_000_000
 LINGER_S = 0.25
+FLUSH_POLL_S = 0.002
 
 log = structlog.get_logger()
 
@@ -143,6 +144,11 @@ class Link(Generic[P]):
         if len(self.queue):
             self._wake.set()
         return flight
+
+    async def flushed(self) -> None:
+        """Return when all that was queued has gone out, or was lost with its stream. For the end of a process."""
+        while self.open and (len(self.queue) or self._writing_ns is not None):  # noqa: ASYNC110  # once in a life
+            await asyncio.sleep(FLUSH_POLL_S)
 
     async def run(self) -> None:
         """Keep the stream open, again and again, until cancelled."""

@@ -20,6 +20,7 @@ from executor.ledger import LedgerUnavailableError
 from executor.turns import Stream, Turns
 
 SERVICE = "arbhub.v1.Executor"
+LAST_ORDERS_S = 2.0  # at most, for orders under way at shutdown; later ones are what a crash would leave
 MAX_UNREAD = 16384  # replies that a hub may leave unread
 Context = grpc.aio.ServicerContext[executor_pb2.ExecuteRequest, executor_pb2.ExecuteReply]
 
@@ -83,8 +84,11 @@ class Streams:
         server.add_generic_rpc_handlers((handlers,))
 
     async def drain(self) -> None:
-        """End every stream, so that hubs know at once."""
+        """End every stream, so that hubs know at once; then let the orders that are under way come to their end."""
         await self._open.end("the executor is shutting down")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_ORDERS_S):
+                await self._turns.settled()
 
     async def _take(self, stream: Stream, request: executor_pb2.ExecuteRequest) -> None:
         kind = request.WhichOneof("frame")

@@ -29,6 +29,8 @@ from executor.slices import decode_batch
 T = TypeVar("T")
 GRACE_NS = 25_000_000  # a tick may be this late before its absence means that the feed is silent
 
+SETTLED_POLL_S = 0.005
+
 log = structlog.get_logger()
 
 
@@ -132,6 +134,11 @@ class Turns:
                     await self._moved.wait()
             except TimeoutError:
                 continue
+
+    async def settled(self) -> None:
+        """Return when no order is under way, for as long as `complete_in_silence` is awaited. For the very end."""
+        while self._holder is not None and self._desk.next_due_ns is not None:  # noqa: ASYNC110  # once in a life
+            await asyncio.sleep(SETTLED_POLL_S)
 
     async def _advance(self, since: float, ts_ns: int) -> None:
         async with self._lock:

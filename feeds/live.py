@@ -20,6 +20,7 @@ from feeds.clients import Client, make_client, on_break
 from feeds.market import BookUpdate, Level, Sink
 from feeds.markets import reference_data, side
 
+CLOSE_S = 2.0
 _CHECKS_PER_SILENCE = 4  # how often the watchdog looks while a stream may be silent
 _log = structlog.get_logger()
 
@@ -42,7 +43,9 @@ async def run(settings: FeedSettings, depth: int, sink: Sink) -> None:
             for venue in venues:
                 tasks.create_task(venue.run())
     finally:
-        await asyncio.gather(*(venue.client.close() for venue in venues), return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):  # a venue that does not say goodbye holds nobody up
+                await asyncio.gather(*(venue.client.close() for venue in venues), return_exceptions=True)
     raise ValueError(f"none of the venues {', '.join(settings.venues)} lists any of {', '.join(symbols)}")
 
 

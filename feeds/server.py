@@ -29,25 +29,21 @@ async def run(settings: Settings, shutdown: asyncio.Event, on_ready: OnReady | N
     credentials = credentials_of(settings.tls, "feed")
     rows = batch_rows(hub.max_batch_ticks, hub.depth)
     options = LinkOptions(hub.window, rows, hub.max_queue_ticks, credentials=credentials)
+    tasks: list[asyncio.Task[None]] = []
     async with (
         registered(settings.redis if settings.feed.source == "ccxt" else RedisSettings()) as noted,
-        serving(settings.feed.listen, lambda _: None, [], on_ready, credentials=credentials) as port,
+        serving(settings.feed.listen, lambda _: None, [], on_ready, lambda: _end(tasks), credentials) as port,
     ):
         publisher = Publisher(hub.listen, settings.feed.max_feed_delay_ms, options, noted)
         log.info("serving", service="feed", port=port, source=settings.feed.source)
-        tasks = [
+        tasks += [
             asyncio.create_task(publisher.link.run()),
             asyncio.create_task(_feed(settings, publisher, shutdown)),
             asyncio.create_task(_until(shutdown)),
         ]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
 
 
 async def _feed(settings: Settings, publisher: Publisher, shutdown: asyncio.Event) -> None:
@@ -58,6 +54,12 @@ async def _feed(settings: Settings, publisher: Publisher, shutdown: asyncio.Even
     except ValueError as error:
         raise ServiceError(str(error)) from error
     await shutdown.wait()
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _until(shutdown: asyncio.Event) -> None:

@@ -34,8 +34,9 @@ from hub.status import status
 SERVICE = "arbhub.v1.Hub"
 ANSWER_RESERVE_S = 0.001  # of the caller's deadline at least, to carry the answer back
 ANSWER_RESERVE = 0.1  # and that part of it: a caller with time to spare gets an answer from a busy machine too
-LAST_ROUNDS_S = 3.5  # at most, whatever the deadline, for rounds to end at shutdown
+LAST_ROUNDS_S = 2.0  # at most, whatever the deadline, for rounds to end at shutdown
 LAST_ANSWERS_S = 0.5  # beyond that, for clients to read their last decisions
+LAST_TRADES_S = 0.5  # and for what was approved to be on its way to the executor
 MIN_WATCH_S = 0.05
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -109,6 +110,9 @@ class HubServicer:
         if writers:
             deadline_s = self._hub.settings.hub.deadline_ms / 1e3
             await asyncio.wait(writers, timeout=min(deadline_s, LAST_ROUNDS_S) + LAST_ANSWERS_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_TRADES_S):
+                await self._hub.trades.link.flushed()
         await self._streams.end("the hub is shutting down")
 
     @staticmethod
