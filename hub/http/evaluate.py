@@ -119,7 +119,10 @@ async def evaluate(hub: Hub, question: Question) -> Evaluation:
 
     deadline_ms, version = question.deadline_ms, hub.version  # that it is judged by
     hub.evaluate(_tick(hub, question), reply, None if deadline_ms is UNSET else int(deadline_ms * 1e6))
-    (decision,) = decision_rows(await answer)
+    decided = decision_rows(await answer)
+    if not decided:
+        raise ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "the tick could not be judged; the hub's log says why")
+    (decision,) = decided
     return _evaluation(hub, version, decision, time.monotonic_ns() - received_ns)
 
 

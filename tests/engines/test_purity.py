@@ -138,7 +138,7 @@ def test_who_judges_in_another_way_reads_what_it_likes() -> None:
 
     class Another(Fee):
         def judge(self, opportunities: Opportunities) -> Verdicts:
-            raise NotImplementedError
+            return super().judge(opportunities.take(np.arange(len(opportunities))))
 
     assert Fee.reads
     assert not Another.reads
