@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from arbhub.state import TRADING_STATES
 from hub.changes import Content, changed, content, digest, with_content
 
 HISTORY, TRADING = "history.json", "trading.json"
-MAX_VERSIONS = 200
+MAX_VERSIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Memory:
     folder: Path | None
     versions: tuple[Committed, ...] = ()
     trading: TradingWord | None = None
-    _base: str = field(default="")
+    _base: str = ""
 
     @classmethod
     def opened(cls, state_dir: str) -> "Memory":
@@ -103,12 +103,12 @@ class Memory:
     def said(self, word: TradingWord) -> None:
         """Write the operator's word down."""
         if self.folder is not None:
-            _replace(self.folder / TRADING, asdict(word))
+            _replace(self.folder / TRADING, json.dumps(asdict(word)))
         self.trading = word
 
     def _write(self, versions: tuple[Committed, ...]) -> None:
         if self.folder is not None:
-            _replace(self.folder / HISTORY, [asdict(entry) for entry in versions])
+            _replace(self.folder / HISTORY, json.dumps([asdict(entry) for entry in versions]))
         self.versions = versions
 
 
@@ -140,11 +140,11 @@ def _sensible(file: Path) -> Iterator[None]:
         ) from None
 
 
-def _replace(file: Path, value: Any) -> None:
+def _replace(file: Path, text: str) -> None:
     """Write a file so that a crash leaves the old or the new one, whole; for the owner's eyes only."""
     new = file.with_suffix(".new")
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:  # noqa: PTH123  # of a number
-        json.dump(value, out)
+        out.write(text)
         out.flush()
         os.fsync(out.fileno())
     new.replace(file)

@@ -22,14 +22,18 @@ from hub.policy import Ballot
 from hub.reasons import ReasonTable
 from hub.references import References
 from hub.remote import RemoteHost, seated
-from hub.seats import Case, LocalSeat, Seat
+from hub.seats import Case, LocalSeat, Place, Seat
 
 CONNECT_S = 10.0
 STALL_S = 60.0
 
 
 class Panel:
-    """Engines at their places. Use as an async context manager: it connects, and ends the links."""
+    """Engines at their places. Use as an async context manager: it connects, and ends the links.
+
+    Only engines with a say are connected and asked. `references` is what they know from the start; `pause_s` goes by
+    between one place's connection and the next, for whoever must not be felt.
+    """
 
     def __init__(
         self,
@@ -38,36 +42,62 @@ class Panel:
         reasons: ReasonTable,
         connect_s: float = CONNECT_S,
         credentials: Credentials = INSECURE,
+        *,
+        references: References | None = None,
+        pause_s: float = 0.0,
     ) -> None:
-        self._reasons, self._number, self._connect_s = reasons, 0, connect_s
+        self._reasons, self._number, self._connect_s, self._pause_s = reasons, 0, connect_s, pause_s
         self._answers: dict[str, Verdicts] = {}
         self._missing: str | None = None
-        self._references = References()
+        self._references = references or References()
         self._ledger: Snapshot | None = None
         self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._links: dict[Place, asyncio.Task[None] | None] = {}
         rows = batch_rows(settings.hub.max_batch_ticks, settings.hub.depth)
         configured = Configured.of(settings, settings.version())
         options = LinkOptions(1, rows, 1 << 30, STALL_S, credentials=credentials)
-        places, seats = seated(settings, configured, engines, self, options)
-        assembly = Assembly.of(settings.engines, places)
-        self._places, self.seats = assembly.voting, [seat for seat in seats if seat.name in assembly.asked]
+        self._all_places, self._all_seats = seated(settings, configured, engines, self, options)
         self._hosts = settings.engines.hosts()
+        self._assemble(settings)
 
     async def __aenter__(self) -> "Panel":
+        try:
+            await self._connect()
+        except ServiceError:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def adopt(self, settings: Settings) -> None:
+        """Judge by these settings from the next question on; places are as they were."""
+        configured = Configured.of(settings, settings.version())
+        for place in self._all_places:
+            place.adopt(configured)
+        self._assemble(settings)
+        await self._connect()
+
+    def _assemble(self, settings: Settings) -> None:
+        assembly = Assembly.of(settings.engines, self._all_places)
+        self._places, self.seats = assembly.voting, [s for s in self._all_seats if s.name in assembly.asked]
+
+    async def _connect(self) -> None:
+        """Connect the places that are asked and not connected yet."""
         for place in self._places:
+            if place in self._links:
+                continue
+            place.reference(self._references)
+            self._links[place] = None
             if isinstance(place, LocalSeat):
                 place.introduce()
             elif isinstance(place, RemoteHost):
-                self._tasks.append(asyncio.create_task(place.link.run()))
+                self._links[place] = asyncio.create_task(place.link.run())
+                await asyncio.sleep(self._pause_s)
         try:
             async with asyncio.timeout(self._connect_s):
                 while not all(seat.up for seat in self.seats):
                     await self._woken()
         except TimeoutError:
-            await self.__aexit__()
             raise ServiceError(self._unreachable(next(seat for seat in self.seats if not seat.up))) from None
-        return self
 
     def _unreachable(self, down: Seat) -> str:
         there = " ".join(self._hosts[down.place])
@@ -77,9 +107,10 @@ class Panel:
         )
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
+        tasks = [task for task in self._links.values() if task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def reference(self, universe: Universe) -> None:
         """Tell new reference data."""
@@ -96,7 +127,7 @@ class Panel:
 
     def report(self, report: Report) -> None:
         """Tell an execution report, in effect for whatever is asked next."""
-        if self._tasks and self._ledger is not None:  # only who connects anew asks for it
+        if any(self._links.values()) and self._ledger is not None:  # only who connects anew asks for it
             self._ledger = self._ledger.after(report.values)
         for place in self._places:
             place.report(report)

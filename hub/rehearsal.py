@@ -1,11 +1,13 @@
 """The latest ticks judged by two configurations, and where their decisions differ. Nothing live is touched.
 
-The engines are others than those at work: new ones in this process, and at the remote places streams of our own, each
-with its configuration. Both are told the same reference data and ledger, as of now and as if trading were active, so
-what differs is the configuration's doing. An engine that is down takes part in neither.
+The engines are others than those at work: new ones in this process, and at the remote places streams of our own. Under
+both configurations they know the same reference data and ledger, as of now and as if trading were active, so what
+differs is the configuration's doing. An engine that is down takes part in neither. It all goes slowly, with pauses:
+rounds under way must not feel it.
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,8 +28,10 @@ from hub.reasons import ReasonTable
 from hub.seats import LocalSeat
 
 CHUNK = 128  # rows judged at once: what is live waits for no more than these
+REST = 3.0  # times what they took, in which nothing is done
 EXAMPLES = 5
-CONNECT_S, REHEARSAL_S = 2.0, 8.0
+CONNECT_S, CONNECT_PAUSE_S = 2.0, 0.02
+PASS_S, REHEARSAL_S = 3.0, 10.0
 COLD_BOOKS = "max_quote_age_ms differs: for both, the books were rebuilt from these ticks alone"
 
 Cases = Sequence[tuple[Ticks, Resolved]]
@@ -80,34 +84,55 @@ async def rehearse(hub: Hub, offered: Settings) -> Rehearsal:
     same_books = running.hub.max_quote_age_ms == offered.hub.max_quote_age_ms
     if not same_books:
         result.notes.append(COLD_BOOKS)
-    decided = []
     try:
         async with asyncio.timeout(REHEARSAL_S):
-            for settings in (running, offered):
-                theirs = cases if same_books else await _on_cold_books(cases, hub.universe, settings)
-                decided.append(await _judged(hub, _without(settings, down), theirs))
+            before, after = await _judged(hub, cases, _without(running, down), _without(offered, down), same_books)
     except TimeoutError:
         raise ServiceError(f"the latest ticks were not judged within {REHEARSAL_S:g} s") from None
-    for before, after in zip(*decided, strict=True):
-        result.count(before, after, hub.universe)
+    for pair in zip(before, after, strict=True):
+        result.count(*pair, hub.universe)
         await asyncio.sleep(0)
     return result
 
 
-async def _judged(hub: Hub, settings: Settings, cases: Cases) -> list[Decisions]:
-    """The decisions on each case, by engines of their own."""
-    reasons, found, sequence = ReasonTable(), [], 0
+async def _judged(
+    hub: Hub, cases: Cases, running: Settings, offered: Settings, same_books: bool
+) -> tuple[list[Decisions], list[Decisions]]:
+    """The decisions on the cases by either settings, by the same engines one after the other.
+
+    Where time is short, on the latest cases only.
+    """
+    reasons = ReasonTable()
     engines = {seat.name: seat.fresh() for seat in hub.seats if isinstance(seat, LocalSeat)}
-    terms = Terms(hub.universe, settings.hub.min_net_edge_bps, int(settings.hub.decision_ttl_ms * 1e6))
-    async with Panel(settings, engines, reasons, CONNECT_S, hub.credentials) as panel:
-        panel.reference(hub.universe)
+    found: list[list[Decisions]] = []
+    known = hub.references
+    async with Panel(
+        running, engines, reasons, CONNECT_S, hub.credentials, references=known, pause_s=CONNECT_PAUSE_S
+    ) as panel:
         panel.snapshot(_as_if_active(hub.ledger()))
-        for ticks, resolved in cases:
-            folded = fold(resolved.opportunities, await panel.ask(resolved.opportunities), terms)
-            found.append(decisions((ticks, sequence, resolved), folded, terms, reasons.names))
-            sequence += len(ticks)
-            await asyncio.sleep(0)  # what is live comes first
-    return found
+        for settings in (running, offered):
+            if found:
+                await panel.adopt(settings)
+            theirs = cases if same_books else await _on_cold_books(cases, hub.universe, settings)
+            if found:  # no more than were judged before
+                theirs = theirs[-len(found[0]) :]
+            terms = Terms(hub.universe, settings.hub.min_net_edge_bps, int(settings.hub.decision_ttl_ms * 1e6))
+            found.append(await _pass(theirs, panel, terms, reasons.names))
+    return found[0][-len(found[1]) :], found[1]  # the second may have had less time
+
+
+async def _pass(cases: Cases, panel: Panel, terms: Terms, names: Sequence[str]) -> list[Decisions]:
+    """The decisions on the latest cases, as many as there is time for; what is live comes first."""
+    decided: list[Decisions] = []
+    until = time.monotonic() + PASS_S
+    for ticks, resolved in reversed(cases):
+        began = time.monotonic()
+        if began > until and decided:
+            break
+        folded = fold(resolved.opportunities, await panel.ask(resolved.opportunities), terms)
+        decided.append(decisions((ticks, 0, resolved), folded, terms, names))
+        await asyncio.sleep(REST * (time.monotonic() - began))
+    return decided[::-1]
 
 
 async def _on_cold_books(cases: Cases, universe: Universe, settings: Settings) -> Cases:
