@@ -52,13 +52,12 @@ def state_name(state: int) -> str:
 
 def _engine(hub: Hub, place: Place, seat: Seat) -> dict[str, Any]:
     tally = seat.tally
-    breaker = getattr(seat, "breaker", None)
     return {
         "name": seat.name,
         "place": seat.place,
         "up": seat.up,
         "mode": hub.settings.engines.table()[seat.name].mode,
-        "breaker": str(getattr(breaker, "state", "")),
+        "breaker": seat.breaker.state.value,
         "latency": figures(ns / 1e6 for ns in tally.latency_ns),
         "judged": tally.judged,
         "rejected": tally.rejected,

@@ -136,16 +136,36 @@ def _engines(hub: Hub, pulse: Pulse) -> Iterator[Metric]:
     for engine, section in hub.settings.engines.table().items():
         modes.add_metric([engine, section.mode], 1)
     yield modes
+    breakers = GaugeMetricFamily("arbhub_engine_breaker", "1 for the breaker's state.", labels=["engine", "state"])
+    for seat in hub.seats:
+        breakers.add_metric([seat.name, seat.breaker.state.value], 1)
+    yield breakers
     for name, what, counts in (
         ("engine_verdicts", "Opportunities judged.", {e: t.judged for e, t in tallies.items()}),
         ("engine_rejected", "Opportunities rejected.", {e: t.rejected for e, t in tallies.items()}),
         ("engine_timeouts", "Opportunities left unanswered in time.", {e: t.timeouts for e, t in tallies.items()}),
+        (
+            "engine_skipped",
+            "Opportunities it did not judge, their time being up.",
+            {e: t.skipped for e, t in tallies.items()},
+        ),
+        ("engine_breaker_openings", "How often its breaker opened.", {s.name: s.breaker.opened for s in hub.seats}),
     ):
         yield _counters(name, what, "engine", counts)
     histograms = {name: followed.histogram for name, followed in pulse.engines.items()}
     yield _histograms("engine_duration_seconds", "From the asking to the answer, of a batch.", "engine", histograms)
     stray = {arrival.value: count for arrival, count in hub.statistics.stray.items()}
     yield _counters("stray_verdicts", "Verdicts that counted for nothing, by why.", "arrival", stray)
+
+
+def _late(hub: Hub, _: Pulse) -> Iterator[Metric]:
+    """What the deadline costs: what would have been with the verdicts that came too late."""
+    late = hub.statistics.late
+    yield _counters("late_verdicts", "Verdicts that came after their round was decided.", "engine", late.verdicts)
+    yield _counter("late_approvals", "Ticks that would have been approved with them.", late.would_approve)
+    yield _counter("late_rejections", "Ticks that would not have been approved with them.", late.would_reject)
+    yield _gauge("late_forgone_edge_bps", "The net edges of those approvals, added up.", late.forgone_bps)
+    yield _gauges("late_forgone_quote", "What those edges were worth, added up.", "asset", late.forgone_quote)
 
 
 def _links(hub: Hub, _: Pulse) -> Iterator[Metric]:
@@ -206,6 +226,7 @@ FAMILIES: tuple[Families, ...] = (
     _state,
     _decisions,
     _engines,
+    _late,
     _links,
     _books,
     _second_level,

@@ -129,19 +129,19 @@ def test_a_field_that_is_not_known_is_refused(garbage: GarbageSender, method: st
     assert garbage.send(method, UNKNOWN_FIELD) is UNUSABLE
 
 
-async def test_every_act_and_every_refusal_is_a_line_in_the_log(tmp_path: Path) -> None:
+async def test_every_act_and_every_refusal_is_a_line_of_the_trail(tmp_path: Path) -> None:
     """With who, what and the version."""
     with structlog.testing.capture_logs() as logs:
         async with administered(tmp_path) as hub:
             await hub.trade(HALTED, "why not")
             await hub.reload(("hub.deadline_ms", 50.0), who="somebody")
             await refused(hub.reload(("hub.depth", 3), who="somebody"))
-    acts = [(e["event"], e["act"], e["who"].partition(" at ")[0], e["version"][:2]) for e in logs if "act" in e]
-    assert [act for act in acts if act[1] == "reload"] == [
-        ("admin act", "reload", "somebody", "2-"),
-        ("admin act refused", "reload", "somebody", "2-"),
+    acts = [(e["what"], e["who"], e["version"][:2], e["outcome"].partition(":")[0]) for e in logs if "audit" in e]
+    assert [act for act in acts if act[0] == "reload"] == [
+        ("reload", "somebody from 127.0.0.1", "2-", "done"),
+        ("reload", "somebody from 127.0.0.1", "2-", "refused"),
     ]
-    assert acts[0][:2] == ("admin act", "trading state")
+    assert (acts[0][0], acts[0][3]) == ("trading state", "done")
 
 
 async def test_the_state_shows_engines_links_and_decisions(tmp_path: Path) -> None:
