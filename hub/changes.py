@@ -63,7 +63,7 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 def fixed(before: Settings, after: Settings) -> list[str]:
     """The keys that differ and cannot change while the hub runs."""
     live = {key for settings in (before, after) for key, _ in _flat(content(settings))}
-    keys = changed(before.model_dump(mode="json"), after.model_dump(mode="json"))
+    keys = changed(before.model_dump(), after.model_dump())  # as JSON two passwords would be the same stars
     return [key for key in keys if key not in live]
 
 

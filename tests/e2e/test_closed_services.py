@@ -163,6 +163,14 @@ async def test_no_secret_is_written_down(closed: RunningArbhub, ledger: str, red
         assert done.returncode in (1, 2)
         assert "ledger_url" in done.stderr or "ledger postgresql" in done.stderr
         said.append(done)
+    changed = closed.folder / "changed.toml"
+    changed.write_text(closed.config.read_text().replace(ledger, wrong))
+    said.append(arbhub("admin", "reload", changed, "--config", closed.config))
+    assert "executor.ledger_url" in said[-1].stderr
+    said.append(arbhub("admin", "reload", "--set", f"redis.url=redis://:{WRONG}@x:y", "--config", closed.config))
+    said.extend(arbhub("admin", act, "--json", "--config", closed.config) for act in ("status", "history"))
+    said.extend(arbhub(look, "--ledger", url) for look in ("trades", "pnl") for url in (wrong, gone))
+    said.extend(arbhub(look, "--config", closed.config) for look in ("trades", "pnl"))
     said.append(arbhub("config", "check", closed.config))
     said.append(arbhub("config", "check", closed.config, "--set", "executor.latency=1"))
     said.append(arbhub("hub", "--config", closed.config, "--set", f"hub.listen={wrong}"))
@@ -183,6 +191,10 @@ async def test_no_secret_is_written_down(closed: RunningArbhub, ledger: str, red
     logs = {file.name: file.read_text(errors="replace") for file in closed.folder.glob("*.log")}
     assert set(logs) >= {f"{name}.log" for name in closed.services}
     assert "://me:***@127.0.0.1" in logs["feed.log"]
+    logs["audit"] = (closed.folder / "audit.jsonl").read_text()
+    remembered = [file for file in (closed.folder / "state").rglob("*") if file.is_file()]
+    assert remembered
+    logs |= {f"state/{file.name}": file.read_text() for file in remembered}
     assert "not connected" in logs["hub.log"]
     assert "connection failed" in "".join(done.stderr for done in said)
     written = [str(state), *logs.values(), *(done.stdout + done.stderr for done in said)]
