@@ -35,13 +35,13 @@ class Admission:
         if not self._tripped:
             return self._everyone
         self._tripped = {name for name in self._tripped if not self._is_well(name)}
-        probing = deadline_ns is None or deadline_ns >= self._deadline_ns  # a round in a hurry proves nothing
+        probing = deadline_ns is None or 2 * deadline_ns >= self._deadline_ns  # a hurried round proves nothing
         names = [name for name in self._tripped if not (probing and self._seats[name].breaker.asks(now_ns))]
         _, voting = self._everyone
         return names, [place for place in voting if not set(place.names).issubset(names)]
 
     def failed(self, name: str, now_ns: int) -> None:
-        """An engine was asked, had all the time there is, and gave no answer."""
+        """An engine was asked, had the time for it, and gave no answer."""
         breaker = self._seats[name].breaker
         breaker.failed(now_ns)
         if breaker.state is State.OPEN and name not in self._tripped:

@@ -45,7 +45,7 @@ class Round(Generic[T]):
     """Until when each engine that still owes an answer may give it."""
     asked: frozenset[str]
     hurried: bool = False
-    """It has less time than rounds have: who does not answer in it may be well all the same."""
+    """It has not half the time that rounds have: who does not answer in it may be well all the same."""
     spared: Sequence[str] = ()
     """Those of the asked who are not asked in fact, and whose silence is known."""
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Rounds(Generic[T]):
         A round that waits for nobody is over at once.
         """
         allowed = self.allowed_ns(deadline_ns)
-        asked, hurried = frozenset(engines), allowed < self._deadline_ns
+        asked, hurried = frozenset(engines), 2 * allowed < self._deadline_ns
         due = {e: now_ns + min(allowed, self._budgets_ns.get(e, allowed)) for e in asked if e not in spared}
         round_ = Round(self._next, rows, payload, now_ns, due, asked, hurried, spared)
         self._next += 1

@@ -86,7 +86,7 @@ def test_a_key_is_not_shown(folder: Path) -> None:
     assert "PRIVATE" not in str(read)
 
 
-def refusal(tls: TlsSettings, now: datetime = NOW) -> str:
+def refusal(tls: TlsSettings, now: datetime | None = None) -> str:
     """The one sentence with which the section is refused."""
     with pytest.raises(ServiceError) as caught:
         credentials_of(tls, "hub", now)
