@@ -22,8 +22,8 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from arbhub.columns import Ints
-from arbhub.credentials import INSECURE, Credentials
 from arbhub.queueing import Chunk, LinkQueue, Shed
+from arbhub.security.credentials import INSECURE, Credentials
 from arbhub.service import channel
 
 P = TypeVar("P")

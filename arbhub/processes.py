@@ -18,7 +18,7 @@ from typing import IO
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from arbhub.credentials import INSECURE, Credentials
+from arbhub.security.credentials import INSECURE, Credentials
 from arbhub.service import ServiceError, channel
 
 END_S = 5.0

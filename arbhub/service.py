@@ -19,7 +19,7 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from arbhub.credentials import INSECURE, Credentials
+from arbhub.security.credentials import INSECURE, Credentials
 
 DRAIN_S = 0.5  # long-lived streams do not end by themselves; rounds in flight take milliseconds
 MAX_MESSAGE_BYTES = 32 << 20  # batches are bounded far below; reference data of a large market are not

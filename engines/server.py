@@ -17,13 +17,13 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from arbhub import rowwire
-from arbhub.certificates import credentials_of
 from arbhub.columns import Ints, Opportunities
 from arbhub.control import BadReferenceError, decode_reference, decode_report, decode_snapshot
 from arbhub.engine import Engine, EngineConfiguration
 from arbhub.reference import Universe
 from arbhub.rows import Opportunity
 from arbhub.scan import Columns, budgeted_batch_of
+from arbhub.security.certificates import credentials_of
 from arbhub.service import OnReady, OpenStreams, serving, settle_memory
 from arbhub.settings.schema import Settings
 from arbhub.v1 import engine_pb2, opportunity_pb2

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import grpc
 import structlog
 
-from arbhub.certificates import credentials_of
 from arbhub.control import BadReferenceError, decode_reference
 from arbhub.engine import EngineConfiguration
+from arbhub.security.certificates import credentials_of
 from arbhub.service import OnReady, OpenStreams, ServiceError, serving
 from arbhub.settings.schema import Settings
 from arbhub.state import TRADING_STATES

@@ -6,8 +6,8 @@ import asyncio
 
 import structlog
 
-from arbhub.certificates import credentials_of
 from arbhub.link import LinkOptions, batch_rows
+from arbhub.security.certificates import credentials_of
 from arbhub.service import OnReady, ServiceError, serving
 from arbhub.settings.redis import RedisSettings
 from arbhub.settings.schema import Settings

@@ -17,11 +17,11 @@ import structlog
 
 from arbhub.catalogue import Correction
 from arbhub.columns import Ints, Ticks
-from arbhub.credentials import INSECURE, Credentials
 from arbhub.engine import Engine
 from arbhub.link import LinkOptions, batch_rows
 from arbhub.reference import ReferenceData
 from arbhub.rows import Answer, Tick, tick_columns
+from arbhub.security.credentials import INSECURE, Credentials
 from arbhub.settings.schema import Settings
 from arbhub.state import Snapshot
 from hub.admission import Admission

@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 from arbhub.columns import Ints, Opportunities, Verdicts
-from arbhub.credentials import INSECURE, Credentials
 from arbhub.engine import Engine
 from arbhub.link import LinkOptions, batch_rows
 from arbhub.reference import Universe
 from arbhub.rows import Answer, verdict_columns
+from arbhub.security.credentials import INSECURE, Credentials
 from arbhub.service import ServiceError
 from arbhub.settings.schema import Settings
 from arbhub.state import Report, Snapshot

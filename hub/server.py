@@ -13,19 +13,19 @@ from typing import Any
 import grpc
 import structlog
 
-from arbhub.certificates import credentials_of
 from arbhub.columns import MAX_TS_NS
 from arbhub.engine import Engine
 from arbhub.rows import Decision, Tick, decision_rows
+from arbhub.security.certificates import credentials_of
 from arbhub.service import OnReady, OpenStreams, ServiceError, serving, settle_memory
 from arbhub.settings.schema import Settings
 from arbhub.settings.source import Source
 from arbhub.v1 import hub_pb2
-from hub.admin import Admin
+from hub.admin.acts import Admin
+from hub.admin.memory import Memory
 from hub.http.app import Backing
 from hub.hub import Hub
-from hub.memory import Memory
-from hub.operator_ports import Closure, operated
+from hub.ports import Closure, operated
 from hub.reference_store import second_level
 from hub.replies import Decided
 from hub.session import MAX_UNREAD_S, RefusedError, Session, leg

@@ -7,8 +7,8 @@ from functools import cache
 
 import grpc
 
-from arbhub.certificates import CLIENT, credentials_of
-from arbhub.credentials import Credentials
+from arbhub.security.certificates import CLIENT, credentials_of
+from arbhub.security.credentials import Credentials
 from arbhub.settings.load import load
 
 OPTIONS = (("grpc.use_local_subchannel_pool", 1),)  # a connection a user, as different machines would have

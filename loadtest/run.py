@@ -14,8 +14,8 @@ import typer
 import uvloop
 from rich.console import Console
 
-from arbhub.certificates import CLIENT, credentials_of
-from arbhub.credentials import Credentials
+from arbhub.security.certificates import CLIENT, credentials_of
+from arbhub.security.credentials import Credentials
 from arbhub.service import settle_memory
 from arbhub.settings.load import load
 from arbhub.telemetry import configure_logs

@@ -17,10 +17,10 @@ from google.protobuf.message import DecodeError
 
 from arbhub.columns import Ints, Ticks
 from arbhub.control import encode_reference
-from arbhub.credentials import INSECURE, Credentials
 from arbhub.link import Link, LinkOptions, batch_rows
 from arbhub.queueing import Chunk, Shed, keys
 from arbhub.reference import Universe
+from arbhub.security.credentials import INSECURE, Credentials
 from arbhub.service import ServiceError
 from arbhub.v1 import hub_pb2
 from arbhub.wire import batch_frame, nested, tick_parts

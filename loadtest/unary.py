@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from arbhub.columns import Ints
-from arbhub.credentials import INSECURE, Credentials
+from arbhub.security.credentials import INSECURE, Credentials
 from arbhub.service import ServiceError, channel
 from arbhub.v1 import hub_pb2
 from loadtest.driver import Clock

@@ -14,11 +14,11 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console, RenderableType
 
-from arbhub.bearer import presented, read_token
-from arbhub.certificates import CLIENT, credentials_of
 from arbhub.cli import admin_tables
 from arbhub.cli.app import app, settings_of
-from arbhub.credentials import Credentials
+from arbhub.security.bearer import presented, read_token
+from arbhub.security.certificates import CLIENT, credentials_of
+from arbhub.security.credentials import Credentials
 from arbhub.service import ServiceError, channel
 from arbhub.settings.load import SettingsError
 from arbhub.settings.schema import Settings

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from arbhub.redaction import hide
+from arbhub.security.redaction import hide
 from arbhub.settings.load import load
 from arbhub.settings.schema import Settings
 from arbhub.settings.secret import secrets_in

@@ -24,7 +24,7 @@ def certs(
     Say the lines that this prints in the configuration of every service, and nobody without one of these
     certificates is answered any more. Keep ca.key away from the services: whoever has it can be any of them.
     """
-    from arbhub.authority import make_certificates
+    from arbhub.security.authority import make_certificates
 
     place = folder.absolute()
     for file in make_certificates(folder, host or (), days, force=force):

@@ -18,11 +18,11 @@ from google.protobuf.json_format import MessageToDict
 from rich.console import Console
 from rich.live import Live
 
-from arbhub.certificates import CLIENT, credentials_of
 from arbhub.cli.app import app, settings_of
 from arbhub.cli.demo_table import line, summary, table
 from arbhub.cli.up import services
 from arbhub.processes import Household, free_ports
+from arbhub.security.certificates import CLIENT, credentials_of
 from arbhub.service import channel, run_until_signal
 from arbhub.v1 import hub_pb2, hub_pb2_grpc
 

@@ -15,13 +15,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from arbhub.certificates import CLIENT, credentials_of
 from arbhub.cli.replay_ahead import AskedAhead, asked_ahead
 from arbhub.cli.replay_report import Tally, lines
 from arbhub.cli.services import in_process_engines
 from arbhub.columns import Floats, Ints, Opportunities, Ticks
 from arbhub.link import batch_rows
 from arbhub.reference import Listing, ReferenceData, Universe, taker_table
+from arbhub.security.certificates import CLIENT, credentials_of
 from arbhub.settings.schema import Settings
 from arbhub.settings.tls import TlsSettings
 from arbhub.state import Report

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import structlog
 
-from arbhub.certificates import CLIENT, credentials_of
 from arbhub.cli.app import ConfigOption, SetOption, app, settings_of
 from arbhub.processes import Household, Service
+from arbhub.security.certificates import CLIENT, credentials_of
 from arbhub.service import ServiceError, run_until_signal
 from arbhub.settings.engines import IN_PROCESS
 from arbhub.settings.schema import Settings

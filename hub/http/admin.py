@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from hub.admin.refused import AdminRefused
 from hub.http.problems import ProblemError
-from hub.refused import AdminRefused
 
 RELOAD_S = 20.0
 

@@ -11,11 +11,11 @@ import grpc
 import pytest
 import tomli_w
 
-from arbhub.certificates import CLIENT, credentials_of
 from arbhub.cli.demo import on_free_ports
 from arbhub.cli.up import services
-from arbhub.credentials import INSECURE, Credentials
 from arbhub.processes import Household
+from arbhub.security.certificates import CLIENT, credentials_of
+from arbhub.security.credentials import INSECURE, Credentials
 from arbhub.service import channel
 from arbhub.settings.load import load
 from arbhub.v1 import hub_pb2, hub_pb2_grpc

@@ -20,9 +20,9 @@ from postgres_server import postgres_server
 from redis_server import RedisServer, redis_server
 from running_arbhub import PATIENCE_S, RunningArbhub
 
-from arbhub.certificates import CLIENT, credentials_of
-from arbhub.credentials import INSECURE, Credentials
 from arbhub.processes import Household, Service
+from arbhub.security.certificates import CLIENT, credentials_of
+from arbhub.security.credentials import INSECURE, Credentials
 from arbhub.service import channel
 from arbhub.settings.tls import TlsSettings
 

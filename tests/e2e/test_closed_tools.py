@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 import tomli_w
 
-from arbhub.certificates import CLIENT, credentials_of
 from arbhub.processes import Household, Service, free_ports
+from arbhub.security.certificates import CLIENT, credentials_of
 from arbhub.settings.load import load
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

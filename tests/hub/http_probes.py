@@ -11,8 +11,8 @@ from hub_probes import ScriptedExecutor, client_of, hub_of, settings, status_of
 
 from arbhub.processes import free_ports
 from arbhub.service import ServiceError
+from hub.admin.refused import AdminRefused
 from hub.http.app import Backing
-from hub.refused import AdminRefused
 
 JSON = {"Content-Type": "application/json"}
 DEAR = {"venue": "B", "symbol": "BTC/USD", "bids": [[103.0, 5.0]], "asks": [[104.0, 5.0]], "ts_ns": 1_000_000}

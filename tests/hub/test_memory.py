@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from arbhub.service import ServiceError
 from arbhub.settings.schema import Settings
 from arbhub.state import HALTED
-from hub.changes import changed, content, digest, fixed, with_content
-from hub.memory import MAX_VERSIONS, Memory, TradingWord
+from hub.admin.changes import changed, content, digest, fixed, with_content
+from hub.admin.memory import MAX_VERSIONS, Memory, TradingWord
 
 
 def settings(**hub: Any) -> Settings:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from arbhub.audit import Audit
+from arbhub.security.audit import Audit
 from arbhub.service import ServiceError
 
 

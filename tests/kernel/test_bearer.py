@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbhub.bearer import Access, Bearer, bearer_of, presented, read_token
+from arbhub.security.bearer import Access, Bearer, bearer_of, presented, read_token
 from arbhub.service import ServiceError
 
 TOKEN = "0123456789abcdef" * 2

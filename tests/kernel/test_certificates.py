@@ -8,9 +8,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
-from arbhub.authority import SERVICES, issue, make_certificates, new_authority
-from arbhub.certificates import credentials_of
-from arbhub.credentials import INSECURE, Credentials
+from arbhub.security.authority import SERVICES, issue, make_certificates, new_authority
+from arbhub.security.certificates import credentials_of
+from arbhub.security.credentials import INSECURE, Credentials
 from arbhub.service import ServiceError
 from arbhub.settings.load import SettingsError, load
 from arbhub.settings.tls import TlsSettings

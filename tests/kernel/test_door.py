@@ -8,9 +8,9 @@ import orjson
 import pytest_asyncio
 from aiohttp import web
 
-from arbhub.audit import Audit
-from arbhub.bearer import Bearer
-from arbhub.door import TokenDoor
+from arbhub.security.audit import Audit
+from arbhub.security.bearer import Bearer
+from arbhub.security.door import TokenDoor
 
 TOKEN = "an-http-token-for-tests-0123456789"  # noqa: S105  # of this test
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from arbhub.bearer import Bearer
-from arbhub.credentials import INSECURE, Credentials
-from arbhub.exposure import is_local, require_closed
+from arbhub.security.bearer import Bearer
+from arbhub.security.credentials import INSECURE, Credentials
+from arbhub.security.exposure import is_local, require_closed
 from arbhub.service import ServiceError
 
 TLS, TOKEN = Credentials(b"ca", b"certificate", b"key"), Bearer("x" * 32)

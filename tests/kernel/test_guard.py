@@ -11,11 +11,11 @@ import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from arbhub.audit import Audit
-from arbhub.authority import make_certificates
-from arbhub.bearer import Bearer, presented
-from arbhub.certificates import credentials_of
-from arbhub.guard import guards, host_of, who
+from arbhub.security.audit import Audit
+from arbhub.security.authority import make_certificates
+from arbhub.security.bearer import Bearer, presented
+from arbhub.security.certificates import credentials_of
+from arbhub.security.guard import guards, host_of, who
 from arbhub.service import channel, serving
 from arbhub.settings.tls import TlsSettings
 

@@ -8,10 +8,10 @@ import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from arbhub.authority import make_certificates
-from arbhub.certificates import credentials_of
-from arbhub.credentials import INSECURE, Credentials
 from arbhub.processes import Household
+from arbhub.security.authority import make_certificates
+from arbhub.security.certificates import credentials_of
+from arbhub.security.credentials import INSECURE, Credentials
 from arbhub.service import channel, serving
 from arbhub.settings.tls import TlsSettings
 

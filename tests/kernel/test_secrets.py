@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbhub.redaction import HidingStream
+from arbhub.security.redaction import HidingStream
 from arbhub.settings.load import SettingsError, load
 from arbhub.settings.schema import ExecutorSettings
 from arbhub.settings.secret import SecretUrl, masked, redacted, secrets_in
@@ -143,7 +143,7 @@ def test_streams_leave_secrets_out() -> None:
 
 PROGRAM = """
 import logging, sys, structlog
-from arbhub.redaction import hide
+from arbhub.security.redaction import hide
 from arbhub.telemetry import configure_logs
 hide(["correct-horse"])
 configure_logs()

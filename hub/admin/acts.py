@@ -13,19 +13,19 @@ from typing import Any
 
 import structlog
 
-from arbhub.audit import Audit
+from arbhub.security.audit import Audit
 from arbhub.service import ServiceError
 from arbhub.settings.load import SettingsError
 from arbhub.settings.schema import Settings
 from arbhub.settings.source import Source
 from arbhub.state import ACTIVE, TRADING_STATES
-from hub.changes import changed, content, fixed, with_content
+from hub.admin.changes import changed, content, fixed, with_content
+from hub.admin.inspection import inspect, state_name
+from hub.admin.memory import Committed, Memory, TradingWord
+from hub.admin.refused import AdminRefused
+from hub.admin.rehearsal import rehearse
+from hub.admin.reload import ANSWER_S, Proposal, RefusedOfferError
 from hub.hub import Hub
-from hub.inspection import inspect, state_name
-from hub.memory import Committed, Memory, TradingWord
-from hub.refused import AdminRefused
-from hub.rehearsal import rehearse
-from hub.reload import ANSWER_S, Proposal, RefusedOfferError
 
 MAX_TOML = 256 << 10
 LONG_TOML = 16 << 10  # from here on, reading it on the event loop would be felt

@@ -10,8 +10,8 @@ from urllib.parse import unquote
 
 import grpc
 
-from arbhub.audit import Audit
-from arbhub.bearer import HEADER, Access, Bearer
+from arbhub.security.audit import Audit
+from arbhub.security.bearer import HEADER, Access, Bearer
 
 OPEN = "/grpc.health.v1.Health/"
 CODES = {

@@ -3,8 +3,8 @@
 import asyncio
 from http import HTTPStatus
 
-from arbhub.audit import Audit
-from arbhub.bearer import Access, Bearer
+from arbhub.security.audit import Audit
+from arbhub.security.bearer import Access, Bearer
 
 STATUSES = {Access.WRONG: HTTPStatus.UNAUTHORIZED, Access.LIMITED: HTTPStatus.TOO_MANY_REQUESTS}
 

@@ -2,8 +2,8 @@
 
 from ipaddress import IPv6Address, ip_address
 
-from arbhub.bearer import Bearer
-from arbhub.credentials import Credentials
+from arbhub.security.bearer import Bearer
+from arbhub.security.credentials import Credentials
 from arbhub.service import ServiceError
 
 

@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from arbhub.secretfile import read_secret
+from arbhub.security.secretfile import read_secret
 from arbhub.service import ServiceError
 
 MIN_CHARACTERS = 32

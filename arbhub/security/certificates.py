@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arbhub.credentials import INSECURE, Credentials
-from arbhub.secretfile import read_secret
+from arbhub.security.credentials import INSECURE, Credentials
+from arbhub.security.secretfile import read_secret
 from arbhub.service import ServiceError
 from arbhub.settings.tls import TlsSettings
 

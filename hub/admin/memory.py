@@ -15,7 +15,7 @@ from typing import Any
 from arbhub.service import ServiceError
 from arbhub.settings.schema import Settings
 from arbhub.state import TRADING_STATES
-from hub.changes import Content, changed, content, digest, with_content
+from hub.admin.changes import Content, changed, content, digest, with_content
 
 HISTORY, TRADING = "history.json", "trading.json"
 MAX_VERSIONS = 100

@@ -1,4 +1,4 @@
-"""The admin port's gRPC face, and SIGHUP. Status codes are made here; what is done is `hub.admin`'s.
+"""The admin port's gRPC face, and SIGHUP. Status codes are made here; what is done is `hub.admin.acts`'s.
 
 Requests come as bytes, so that what cannot be read is refused like the rest. A field that is not known here is
 refused too: who asks for more than we understand should not get less without a word.
@@ -16,12 +16,12 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from arbhub.credentials import INSECURE, Credentials
-from arbhub.guard import who as caller
+from arbhub.security.credentials import INSECURE, Credentials
+from arbhub.security.guard import who as caller
 from arbhub.service import serving
 from arbhub.v1 import admin_pb2
-from hub.admin import Admin, Result
-from hub.refused import AdminRefused
+from hub.admin.acts import Admin, Result
+from hub.admin.refused import AdminRefused
 
 SERVICE = "arbhub.v1.Admin"
 Context = grpc.aio.ServicerContext[Any, Any]

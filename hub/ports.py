@@ -8,15 +8,15 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
-from arbhub.audit import Audit
-from arbhub.bearer import Bearer, bearer_of
-from arbhub.credentials import INSECURE, Credentials
-from arbhub.door import TokenDoor
-from arbhub.exposure import require_closed
-from arbhub.guard import guards
+from arbhub.security.audit import Audit
+from arbhub.security.bearer import Bearer, bearer_of
+from arbhub.security.credentials import INSECURE, Credentials
+from arbhub.security.door import TokenDoor
+from arbhub.security.exposure import require_closed
+from arbhub.security.guard import guards
 from arbhub.settings.schema import HubSettings
-from hub.admin import Admin
-from hub.admin_server import administered
+from hub.admin.acts import Admin
+from hub.admin.server import administered
 from hub.http.app import Backing
 from hub.http.port import http_port
 from hub.hub import Hub

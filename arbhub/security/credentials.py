@@ -1,7 +1,7 @@
 """Who a service is on the wire, and whom it believes: mutual TLS with one authority, or nothing at all.
 
 One value goes to whatever listens and to whatever connects, so that no service can be closed on one side and open on
-the other. `arbhub.certificates` reads it from the files that [tls] names.
+the other. `arbhub.security.certificates` reads it from the files that [tls] names.
 """
 
 from collections.abc import Sequence
