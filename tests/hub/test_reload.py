@@ -119,6 +119,7 @@ class LoadedHub(Noticing):
 async def test_fifty_reloads_under_load(tmp_path: Path) -> None:
     """Every tick one decision, each by one committed version alone: engines here, hosted and alone, and the hub."""
     hub, executor = AdministeredHub(tmp_path), ScriptedExecutor()
+    hub.content["hub"]["rehearsal_ticks"] = 50  # they are tried each time, and slowly
     async with executor.served() as place, engines_at(hub, ("fee", "spread"), ("liquidity",)):
         hub.place(place)
         hub.file.write_text(hub.text(*ODD))
