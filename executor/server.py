@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
 from arbhub.control import BadReferenceError, decode_reference
 from arbhub.engine import EngineConfiguration
@@ -46,14 +48,14 @@ class Streams:
         self._turns = turns
         self._open = OpenStreams()
 
-    async def execute(self, requests: AsyncIterator[executor_pb2.ExecuteRequest], context: Context) -> None:
+    async def execute(self, frames: AsyncIterator[bytes], context: Context) -> None:
         """One hub connection: configuration, reference data, batches in; snapshot, reports, acks out."""
         stream = Stream()
         writer = asyncio.create_task(_write(stream, context))
         try:
             async with self._open.holding(context):
-                async for request in requests:
-                    await self._take(stream, request)
+                async for frame in frames:
+                    await self._take(stream, _request(frame))
                     if stream.replies.qsize() > MAX_UNREAD:
                         raise DeafError("replies are not being read as fast as batches are sent")
                 stream.replies.put_nowait(None)
@@ -74,11 +76,9 @@ class Streams:
             writer.cancel()
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Answer calls of `server`."""
-        handler = grpc.stream_stream_rpc_method_handler(
-            self.execute,
-            request_deserializer=executor_pb2.ExecuteRequest.FromString,
-            response_serializer=executor_pb2.ExecuteReply.SerializeToString,
+        """Answer calls of `server`. Frames come as bytes: what cannot be read is refused like the rest."""
+        handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
+            self.execute, response_serializer=executor_pb2.ExecuteReply.SerializeToString
         )
         handlers = grpc.method_handlers_generic_handler(SERVICE, {"Execute": handler})
         server.add_generic_rpc_handlers((handlers,))
@@ -102,18 +102,31 @@ class Streams:
             if not stream.epoch:
                 raise NotYetError("a batch came before any reference data")
             await self._turns.batch(stream, request.batch)
-        elif kind == "offer":
-            _consider(stream, request.offer)
-        elif kind == "commit":
-            if not await self._turns.commit(stream, request.commit.version):
-                raise NotYetError(f"configuration {request.commit.version} was committed without having been offered")
-        elif kind == "withdraw":
-            if stream.offered is not None and stream.offered[0] == request.withdraw.version:
-                stream.offered = None
+        elif kind in ("offer", "commit", "withdraw"):
+            await self._change(stream, kind, request)
         elif kind == "trading":
             if request.trading.state not in TRADING_STATES.values():
                 raise UnusableError(f"there is no trading state {request.trading.state}")
             await self._turns.trading(stream, request.trading.state)
+        else:
+            raise UnusableError("a frame is of no kind known here")
+
+    async def _change(self, stream: Stream, kind: str, request: executor_pb2.ExecuteRequest) -> None:
+        """A step on the way to another configuration."""
+        if kind == "offer":
+            _consider(stream, request.offer)
+        elif kind == "commit":
+            if not await self._turns.commit(stream, request.commit.version):
+                raise NotYetError(f"configuration {request.commit.version} was committed without having been offered")
+        elif stream.offered is not None and stream.offered[0] == request.withdraw.version:
+            stream.offered = None
+
+
+def _request(frame: bytes) -> executor_pb2.ExecuteRequest:
+    try:
+        return executor_pb2.ExecuteRequest.FromString(frame)
+    except DecodeError:
+        raise UnusableError("a frame is no ExecuteRequest") from None
 
 
 def _configuration(settings: bytes) -> EngineConfiguration:

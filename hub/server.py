@@ -8,10 +8,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError, Message
 
 from arbhub.columns import MAX_TS_NS
 from arbhub.engine import Engine
@@ -40,6 +41,7 @@ LAST_TRADES_S = 0.5  # and for what was approved to be on its way to the executo
 MIN_WATCH_S = 0.05
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Q = TypeVar("Q", bound=Message)
 
 log = structlog.get_logger()
 
@@ -54,14 +56,14 @@ class HubServicer:
         self._contexts: dict[Session, Context] = {}
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Answer calls of `server`. A stream's frames come as bytes: what cannot be read is refused like the rest."""
+        """Answer calls of `server`. Requests come as bytes: what cannot be read is refused like the rest."""
         methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Stream": grpc.stream_stream_rpc_method_handler(self.stream),
             "Evaluate": grpc.unary_unary_rpc_method_handler(
-                self.evaluate, hub_pb2.EvaluateRequest.FromString, hub_pb2.EvaluateReply.SerializeToString
+                self.evaluate, response_serializer=hub_pb2.EvaluateReply.SerializeToString
             ),
             "Watch": grpc.unary_stream_rpc_method_handler(
-                self.watch, hub_pb2.WatchRequest.FromString, hub_pb2.Status.SerializeToString
+                self.watch, response_serializer=hub_pb2.Status.SerializeToString
             ),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
@@ -131,10 +133,10 @@ class HubServicer:
                 return grpc.StatusCode.RESOURCE_EXHAUSTED, "decisions are not being read as fast as ticks are sent"
         return grpc.StatusCode.OK, ""
 
-    async def evaluate(self, request: hub_pb2.EvaluateRequest, context: Context) -> hub_pb2.EvaluateReply:
+    async def evaluate(self, frame: bytes, context: Context) -> hub_pb2.EvaluateReply:
         """One tick judged against the current books, within the caller's deadline and ours."""
         received_ns = time.monotonic_ns()
-        tick = await self._tick(request, context)
+        tick = await self._tick(await _request(hub_pb2.EvaluateRequest, frame, context), context)
         answer: asyncio.Future[Decided] = asyncio.get_running_loop().create_future()
         remaining = context.time_remaining()
         limit = None if remaining is None else _answer_within(remaining)
@@ -151,8 +153,9 @@ class HubServicer:
         (decision,) = decided
         return _evaluation(self._hub, version, decision, time.monotonic_ns() - received_ns)
 
-    async def watch(self, request: hub_pb2.WatchRequest, _: Context) -> AsyncIterator[hub_pb2.Status]:
+    async def watch(self, frame: bytes, context: Context) -> AsyncIterator[hub_pb2.Status]:
         """The hub's state, again and again."""
+        request = await _request(hub_pb2.WatchRequest, frame, context)
         interval_s = max((request.interval_ms or 500) / 1000, MIN_WATCH_S)
         while not self._shutdown.is_set():
             yield status(self._hub)
@@ -184,6 +187,13 @@ class HubServicer:
             tuple(r.ask_size[:depth]),
             0,
         )
+
+
+async def _request(kind: type[Q], frame: bytes, context: Context) -> Q:
+    try:
+        return kind.FromString(frame)
+    except DecodeError:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"this is no {kind.__name__}")
 
 
 def _answer_within(remaining_s: float) -> int:
