@@ -160,6 +160,43 @@ def _trade(state: "TradingState.ValueType", why: str, address: str | None, confi
     _show(reply, as_json, admin_tables.trading)
 
 
+@admin.command()
+def venue(
+    name: Annotated[str, typer.Argument(help="As feeds call it.")],
+    state: Annotated[str, typer.Argument(help="open; or anything else, such as halted, and nothing is traded there.")],
+    address: AddressOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Open or close a venue, for every hub that follows the same Redis."""
+    _state(address, config, admin_pb2.StateReferenceRequest(venue=name, state=state, who=_who()))
+
+
+@admin.command()
+def correct(
+    venue: Annotated[str, typer.Argument(help="As feeds call it.")],
+    symbol: Annotated[str, typer.Argument(metavar="BASE/QUOTE")],
+    figures: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=FIGURE]...", help="taker_bps=7.5, lot_size=0.001 and so on; none: as feeds say."),
+    ] = None,
+    address: AddressOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Correct what feeds state of an instrument, for every hub that follows the same Redis."""
+    request = admin_pb2.StateReferenceRequest(venue=venue, symbol=symbol, who=_who())
+    for word in figures or ():
+        name, _, figure = word.partition("=")
+        try:
+            request.figures[name] = float(figure)
+        except ValueError:
+            raise SettingsError(f"{word}: should be NAME=FIGURE, such as taker_bps=7.5") from None
+    _state(address, config, request)
+
+
+def _state(address: str | None, config: Path | None, request: admin_pb2.StateReferenceRequest) -> None:
+    _call(address, config, lambda stub: stub.StateReference(request, timeout=PATIENCE_S))
+
+
 def _call(address: str | None, config: Path | None, ask: Any) -> Any:
     """The answer; SettingsError or ServiceError with the hub's reasons where it refuses."""
     settings = settings_of(config, None) if config else Settings()

@@ -64,6 +64,11 @@ class AdminStub:
                 request_serializer=arbhub_dot_v1_dot_admin__pb2.SetEngineModeRequest.SerializeToString,
                 response_deserializer=arbhub_dot_v1_dot_admin__pb2.ReloadReply.FromString,
                 _registered_method=True)
+        self.StateReference = channel.unary_unary(
+                '/arbhub.v1.Admin/StateReference',
+                request_serializer=arbhub_dot_v1_dot_admin__pb2.StateReferenceRequest.SerializeToString,
+                response_deserializer=arbhub_dot_v1_dot_admin__pb2.StateReferenceReply.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -110,6 +115,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StateReference(self, request, context):
+        """An operator's word on reference data, kept in the second level, from where every hub that follows it takes it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +154,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.SetEngineMode,
                     request_deserializer=arbhub_dot_v1_dot_admin__pb2.SetEngineModeRequest.FromString,
                     response_serializer=arbhub_dot_v1_dot_admin__pb2.ReloadReply.SerializeToString,
+            ),
+            'StateReference': grpc.unary_unary_rpc_method_handler(
+                    servicer.StateReference,
+                    request_deserializer=arbhub_dot_v1_dot_admin__pb2.StateReferenceRequest.FromString,
+                    response_serializer=arbhub_dot_v1_dot_admin__pb2.StateReferenceReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -306,6 +323,33 @@ class Admin:
             '/arbhub.v1.Admin/SetEngineMode',
             arbhub_dot_v1_dot_admin__pb2.SetEngineModeRequest.SerializeToString,
             arbhub_dot_v1_dot_admin__pb2.ReloadReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StateReference(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arbhub.v1.Admin/StateReference',
+            arbhub_dot_v1_dot_admin__pb2.StateReferenceRequest.SerializeToString,
+            arbhub_dot_v1_dot_admin__pb2.StateReferenceReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,8 @@ class AdminStub:
     """In force before the answer."""
     SetEngineMode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetEngineModeRequest, _admin_pb2.ReloadReply]
     """Without asking the engines, so that one that is not well can be taken out."""
+    StateReference: _grpc.UnaryUnaryMultiCallable[_admin_pb2.StateReferenceRequest, _admin_pb2.StateReferenceReply]
+    """An operator's word on reference data, kept in the second level, from where every hub that follows it takes it."""
 
 @_typing.type_check_only
 class AdminAsyncStub(AdminStub):
@@ -61,6 +63,8 @@ class AdminAsyncStub(AdminStub):
     """In force before the answer."""
     SetEngineMode: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetEngineModeRequest, _admin_pb2.ReloadReply]  # type: ignore[assignment]
     """Without asking the engines, so that one that is not well can be taken out."""
+    StateReference: _aio.UnaryUnaryMultiCallable[_admin_pb2.StateReferenceRequest, _admin_pb2.StateReferenceReply]  # type: ignore[assignment]
+    """An operator's word on reference data, kept in the second level, from where every hub that follows it takes it."""
 
 class AdminServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -109,5 +113,13 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ReloadReply, _abc.Awaitable[_admin_pb2.ReloadReply]]:
         """Without asking the engines, so that one that is not well can be taken out."""
+
+    @_abc_1.abstractmethod
+    def StateReference(
+        self,
+        request: _admin_pb2.StateReferenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.StateReferenceReply, _abc.Awaitable[_admin_pb2.StateReferenceReply]]:
+        """An operator's word on reference data, kept in the second level, from where every hub that follows it takes it."""
 
 def add_AdminServicer_to_server(servicer: AdminServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from arbhub.catalogue import BadEntryError, Fact, RegistryDownError
 from arbhub.security.audit import Audit
 from arbhub.service import ServiceError
 from arbhub.settings.load import SettingsError
@@ -117,6 +118,25 @@ class Admin:
             return {"state": state_name(view.trading.state), "ledger_told": not view.trading.untold}
 
         return await self._act("trading state", who, act)
+
+    async def state(self, fact: Fact, who: str = "") -> Result:
+        """Have an operator's word on reference data kept in the second level, for every hub that follows it."""
+
+        async def act() -> Result:
+            redis = self._hub.settings.redis
+            if not redis.url:
+                raise AdminRefused(["redis.url is not set: an operator's word on reference data is kept in Redis"])
+            from arbhub.registry import say  # imported only where there is a Redis
+
+            try:
+                await say(redis, fact)
+            except BadEntryError as error:
+                raise AdminRefused([str(error)], unusable=True) from None
+            except RegistryDownError as error:
+                raise AdminRefused([f"Redis did not take it: {error}"]) from None
+            return {}
+
+        return await self._act(f"state {fact}", who, act)
 
     def history(self) -> Result:
         """The configurations that were in force, the latest last."""

@@ -16,6 +16,8 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from arbhub.catalogue import Correction
+from arbhub.reference import VenueState
 from arbhub.security.credentials import INSECURE, Credentials
 from arbhub.security.guard import who as caller
 from arbhub.service import serving
@@ -47,6 +49,7 @@ class AdminServicer:
             "Inspect": _handler(p.InspectRequest, p.InspectReply, self._inspect),
             "SetTradingState": _handler(p.SetTradingStateRequest, p.SetTradingStateReply, self._trading),
             "SetEngineMode": _handler(p.SetEngineModeRequest, p.ReloadReply, self._mode),
+            "StateReference": _handler(p.StateReferenceRequest, p.StateReferenceReply, self._state),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
 
@@ -72,6 +75,12 @@ class AdminServicer:
 
     async def _mode(self, r: admin_pb2.SetEngineModeRequest, who: str) -> Result:
         return await self._admin.engine_mode(r.engine, r.mode, _by(r.who, who))
+
+    async def _state(self, r: admin_pb2.StateReferenceRequest, who: str) -> Result:
+        if bool(r.state) == bool(r.symbol) or (r.figures and not r.symbol):
+            raise AdminRefused(["say a venue's state, or a symbol's figures on it"], unusable=True)
+        fact = VenueState(r.venue, r.state) if r.state else Correction(r.venue, r.symbol, dict(r.figures))
+        return await self._admin.state(fact, _by(r.who, who))
 
 
 def _by(stated: str, peer: str) -> str:

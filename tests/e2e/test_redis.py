@@ -1,11 +1,19 @@
 """The whole of arbhub with a Redis that is killed and comes back empty: decisions go on, and both ends recover."""
 
+import asyncio
+import sys
 from pathlib import Path
 
 from redis_server import redis_server
 from running_arbhub import RunningArbhub
 
 LISTINGS, ENOUGH = 6, 20
+
+
+async def typed(*words: str) -> None:
+    """A command that succeeds."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "arbhub", *words)
+    assert await asyncio.wait_for(process.wait(), 60) == 0
 
 
 async def test_redis_may_go_and_come_back(tmp_path: Path) -> None:
@@ -26,8 +34,7 @@ async def test_redis_may_go_and_come_back(tmp_path: Path) -> None:
             assert back.reference_store.outages == 1
             while await redis.do("DBSIZE") < LISTINGS:
                 await arbhub.until(lambda s: s.ticks > back.ticks, "ticks")
-            await redis.do("SET", "arbhub:venue:EX1", '{"venue": "EX1", "state": "halted"}')
-            await redis.do("PUBLISH", "arbhub:changed", "arbhub:venue:EX1")
+            await typed("admin", "venue", "EX1", "halted", "--config", str(arbhub.config))
             await arbhub.until(lambda s: s.rejected.get("VENUE_NOT_OPEN", 0) > 0, "VENUE_NOT_OPEN")
         finally:
             await arbhub.household.end()
