@@ -1,8 +1,10 @@
 """An executor that is asked to end lets the orders that are under way come to their end, for a while."""
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
+import grpc
 import pytest
 from executor_probes import A, B, Decision
 from test_executor_server import Hub, serving, settings
@@ -13,12 +15,14 @@ from executor import server
 
 async def _ended_with_an_order_under_way(ledger: Path, latency_ms: float) -> list[str]:
     """The states of both legs' orders in the ledger of an executor that has ended."""
-    async with serving(settings(ledger, latency_ms=latency_ms)) as at, channel(at) as wire:
-        hub = Hub(wire)
-        await hub.begin()
-        await hub.call.write(hub.batch([A, B], [Decision(1, 0.0)]))
-        while (reply := await hub.call.read()).WhichOneof("frame") != "ack":
-            assert reply.WhichOneof("frame") == "report"
+    async with contextlib.AsyncExitStack() as stack:
+        async with serving(settings(ledger, latency_ms=latency_ms)) as at:
+            hub = Hub(await stack.enter_async_context(channel(at)))
+            await hub.begin()
+            await hub.call.write(hub.batch([A, B], [Decision(1, 0.0)]))
+            while (reply := await hub.call.read()).WhichOneof("frame") != "ack":
+                assert reply.WhichOneof("frame") == "report"
+        assert await hub.call.code() is grpc.StatusCode.UNAVAILABLE
     with sqlite3.connect(ledger) as written:
         return [status for (status,) in written.execute("SELECT status FROM orders ORDER BY client_order_id")]
 

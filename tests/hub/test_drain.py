@@ -40,9 +40,10 @@ class HubProcess:
 @contextlib.asynccontextmanager
 async def hub_process(folder: Path, executor: str, engines: dict[str, Any], **hub: Any) -> AsyncIterator[HubProcess]:
     """A hub that answers; killed where a test leaves it alive."""
-    address = f"127.0.0.1:{free_ports(1)[0]}"
+    address, admin, http = [f"127.0.0.1:{port}" for port in free_ports(3)]
     config = folder / "hub.toml"
-    content = {"hub": {"listen": address, **hub}, "executor": {"listen": executor}, "engines": engines}
+    own = {"listen": address, "admin_listen": admin, "http_listen": http, "state_dir": str(folder / "state")}
+    content = {"hub": own | hub, "executor": {"listen": executor}, "engines": engines}
     config.write_text(tomli_w.dumps(content))
     words = (sys.executable, "-m", "arbhub", "hub", "--config", str(config))
     with (folder / "hub.log").open("ab") as log:
