@@ -224,13 +224,13 @@ class PaperDesk:
         return Report(kind, *trade.approved.id, due_ns, symbol, "", rows, values, float(trade.unhedged))
 
     def _follow(
-        self, trade: Trade, order: Order | None, values: LedgerValues, now_ns: int, *, waits: bool = False
+        self, trade: Trade, order: Order | None, values: LedgerValues, now_ns: int, waits: bool = False, after: int = -1
     ) -> None:
         """Tell the gate what a trade changed, and send the order that follows, if one does; or it `waits`."""
         released, trade.reservation = trade.reservation, self._hold(trade, order) if order else Reservation()
         hold = trade.reservation if order or waits else None
         sent = (now_ns,) if order else ()
-        self._gate.settle(Settlement(now_ns, trade.approved.symbol, values, released, hold, sent))
+        self._gate.settle(Settlement(now_ns, trade.approved.symbol, values, released, hold, sent, after))
         if order:
             self._activity.sent(now_ns)
             self._journal.order(order)
@@ -283,7 +283,7 @@ class PaperDesk:
         if order is None:  # too little to trade: it stays a position
             self._activity.trading_back(trade.approved.symbol, -1)
             self._journal.complete(Completion(trade.approved.id, [], [], Books(), False, trade.unhedged))
-        self._follow(trade, order, LedgerValues(), self.now_ns)
+        self._follow(trade, order, LedgerValues(), self.now_ns, after=self._sequence)
 
     def _in_flight(self) -> Iterator[Trade]:
         yield from (entry[-1] for entry in self._pending)

@@ -46,7 +46,9 @@ def held_for(order: Order, mark: Decimal, fee: Decimal) -> Reservation:
 class Settlement:
     """A completion as the gate sees it: in effect for decisions of `effective_ns` and later.
 
-    `hold` takes the place of `release`; None: the decision is in flight no more. `order_ts_ns`: orders sent.
+    `hold` takes the place of `release`; None: the decision is in flight no more. `order_ts_ns`: orders sent. `after` is
+    the sequence of the tick that brought it about, for decisions on that tick and later ones; what was due is there
+    before any tick of its time.
     """
 
     effective_ns: int
@@ -55,6 +57,12 @@ class Settlement:
     release: Reservation
     hold: Reservation | None
     order_ts_ns: tuple[int, ...] = ()
+    after: int = -1
+
+    def counts_for(self, approved: Approved) -> bool:
+        """Whether it is in effect for a decision; others may have come before it was judged."""
+        then = approved.ts_ns
+        return self.effective_ns < then or (self.effective_ns == then and self.after <= approved.sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +142,7 @@ class Gate:
 
     def admit(self, approved: Approved, now_ns: int) -> Admission | Denial:
         """Judge one decision, and reserve what it needs. `now_ns` is the desk's clock."""
-        self._catch_up(approved.ts_ns)
+        self._catch_up(approved)
         reason = self._refusal(approved, now_ns)
         if approved.epoch == self._state.epoch:
             self._last = max(self._last, approved.sequence)
@@ -224,11 +232,11 @@ class Gate:
         self._show_activity(approved.symbol)
         self._order_ts.extend([approved.ts_ns] * ORDERS_PER_DECISION)
 
-    def _catch_up(self, ts_ns: int) -> None:
-        """Count the settlements up to a decision's time, and forget orders older than a second."""
-        while self._settlements and self._settlements[0].effective_ns <= ts_ns:
+    def _catch_up(self, approved: Approved) -> None:
+        """Count the settlements in effect for a decision, and forget orders older than a second."""
+        while self._settlements and self._settlements[0].counts_for(approved):
             self._count(self._settlements.popleft())
-        while self._order_ts and self._order_ts[0] <= ts_ns - SECOND_NS:
+        while self._order_ts and self._order_ts[0] <= approved.ts_ns - SECOND_NS:
             self._order_ts.popleft()
 
     def _count(self, settlement: Settlement) -> None:

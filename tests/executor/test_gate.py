@@ -218,6 +218,18 @@ def test_the_order_rate_counts_orders_that_trade_back() -> None:
     assert g.admit(approved(sequence=8, ts_ns=at, expires_ns=at), 0) == Denial("MAX_ORDERS_PER_S")
 
 
+def test_what_a_tick_brought_about_counts_for_decisions_on_it_and_later_ones() -> None:
+    """A decision on an earlier tick of the same time is judged without it, however late it comes."""
+    for sequence, expected in ((8, None), (9, "MAX_ORDERS_PER_S"), (10, "MAX_ORDERS_PER_S")):
+        g = gate(max_orders_per_s=4.0)
+        first = g.admit(approved(), 0)
+        assert isinstance(first, Admission)
+        at = 5060 * MS
+        g.settle(Settlement(at, SYMBOL, LedgerValues(), first.reservation, None, (at,), after=9))
+        judged = g.admit(approved(sequence=sequence, ts_ns=at, expires_ns=at), 0)
+        assert (judged.reason if isinstance(judged, Denial) else None) == expected
+
+
 def test_denials_are_reports_at_the_decisions_time() -> None:
     """A denial names the decision and its reason, in effect at once, and changes nothing."""
     fed = FedDesk(risk=RiskSettings(max_notional_per_order=1.0))
