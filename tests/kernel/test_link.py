@@ -326,7 +326,8 @@ async def test_a_peer_that_ends_the_stream_is_connected_anew(connected: Connecte
         peer.offer("a")
         await peer.until(lambda: peer.lost == ["a"])
         await peer.until(lambda: peer.link.up)
-    assert "UNKNOWN" in logs[0]["reason"]
+    # gRPC may notice that the stream was reset before it has read why.
+    assert logs[0]["reason"].startswith(("UNKNOWN", "INTERNAL"))
 
 
 @pytest.mark.parametrize(
