@@ -74,7 +74,7 @@ class MostCase(Case):
             found = await highest(self.rates, probe.kept, self.first, self.stride)
             if found is None:
                 return self.row(figures=[self._figure(0.0)], notes=[f"not even {self.rates[0]:,.0f} ticks/s"])
-            for rate in lower(self.rates, found):
+            for rate in lower(self.rates, found, self.at_least):
                 reports = await measured(site, running, Load(rate, self.run_s, window=WINDOW), self.runs)
                 tail = latency(reports, TAIL, TAIL_MS)
                 if tail.met:
@@ -85,11 +85,11 @@ class MostCase(Case):
         return Figure("most", "ticks/s", [rate], at_least=self.at_least)
 
 
-def lower(rates: Sequence[float], found: float) -> list[float]:
-    """The rates to confirm in turn: what was found, then ones further and further below."""
+def lower(rates: Sequence[float], found: float, asked: float) -> list[float]:
+    """The rates to confirm in turn: what was found, ones further and further below, and the one asked for at last."""
     at, step = list(rates).index(found), 1
     chosen: list[float] = []
     while at >= 0 and len(chosen) < CONFIRMATIONS:
         chosen.append(rates[at])
         at, step = at - step, step * 2
-    return chosen
+    return [*chosen, asked] if asked in rates and asked < chosen[-1] else chosen

@@ -136,10 +136,11 @@ def test_a_geometric_grid_doubles_in_its_steps() -> None:
 
 
 def test_what_is_not_confirmed_is_tried_lower() -> None:
-    """Further each time, not below the grid, and not for ever."""
+    """Further each time, not below the grid, and not for ever; at last what is asked for, unless it is above."""
     grid = [float(n) for n in range(20)]
-    assert lower(grid, 15.0) == [15, 14, 12, 8]
-    assert lower(grid, 1.0) == [1, 0]
+    assert lower(grid, 15.0, 9.0) == [15, 14, 12, 8]
+    assert lower(grid, 15.0, 5.0) == [15, 14, 12, 8, 5]
+    assert lower(grid, 1.0, 9.0) == [1, 0]
 
 
 def test_a_rate_is_kept_below_sixty_milliseconds() -> None:
