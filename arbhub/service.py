@@ -106,14 +106,20 @@ def _is_served(listen: str) -> bool:
 
 
 class OpenStreams:
-    """The streams that a server has open. They do not end by themselves, and would hold up the drain."""
+    """The streams that a server has open. They do not end by themselves, and would hold up the drain.
+
+    A peer that has been told of the end comes again at once, while the drain goes on: it is turned away.
+    """
 
     def __init__(self) -> None:
         self._aborts: dict[Context, asyncio.Task[None] | None] = {}
+        self._over = ""
 
     @contextlib.asynccontextmanager
     async def holding(self, context: Context) -> AsyncIterator[None]:
         """The stream is open for as long as the block runs."""
+        if self._over:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, self._over)
         self._aborts[context] = None
         try:
             yield
@@ -130,6 +136,7 @@ class OpenStreams:
 
     async def end(self, why: str) -> None:
         """End every stream as UNAVAILABLE, so that the other sides know at once; who reads nothing is left behind."""
+        self._over = why
         open_now = [context for context, abort in self._aborts.items() if abort is None]
         aborts = [self.cut(context, grpc.StatusCode.UNAVAILABLE, why) for context in open_now]
         if aborts:

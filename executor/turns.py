@@ -137,6 +137,8 @@ class Turns:
 
     async def settled(self) -> None:
         """Return when no order is under way, for as long as `complete_in_silence` is awaited. For the very end."""
+        await self._turn(lambda: None)  # first let the turn end that a stream was cut off amid
+        self._moved.set()  # and tell the silence, as that stream did not
         while self._holder is not None and self._desk.next_due_ns is not None:  # noqa: ASYNC110  # once in a life
             await asyncio.sleep(SETTLED_POLL_S)
 

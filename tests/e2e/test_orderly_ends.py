@@ -21,12 +21,8 @@ END_S = 5.0  # what a supervisor may be told to wait
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def arbhub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningArbhub]:
     """Everything running, ended afterwards."""
-    running = RunningArbhub(tmp_path_factory.mktemp("arbhub"))
-    try:
-        await running.start()
+    async with RunningArbhub(tmp_path_factory.mktemp("arbhub")).running() as running:
         yield running
-    finally:
-        await running.household.end()
 
 
 async def ended(arbhub: RunningArbhub, name: str) -> int:
@@ -66,7 +62,7 @@ async def test_an_executor_leaves_a_whole_ledger(arbhub: RunningArbhub) -> None:
 
     What could not be traded back yet, for want of a book, stays open for the next executor to take up.
     """
-    await arbhub.until(lambda s: s.approved > 0 and s.executor_up, "approvals")
+    await arbhub.until(lambda s: s.fills > 0 and s.executor_up, "fills")
     assert await ended(arbhub, "executor") == 0
     with sqlite3.connect(f"file:{arbhub.folder / 'ledger.db'}?mode=ro", uri=True) as ledger:
         (check,) = ledger.execute("PRAGMA integrity_check").fetchone()

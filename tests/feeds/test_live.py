@@ -261,6 +261,7 @@ async def test_stop_leaves_nothing_open(
 ) -> None:
     """After the feed is cancelled no session, task or exception is left, even amid a resynchronisation."""
     caplog.set_level(logging.WARNING)
+    others = asyncio.all_tasks()  # ours, and what tests before this one may have left to gRPC
     async with serving(sandbox) as port, feeding(feed_settings(port, VENUES)) as sink:
         await synchronised(sandbox, sink)
         sandbox.server.fault("EX1", "drop")
@@ -272,4 +273,4 @@ async def test_stop_leaves_nothing_open(
     await asyncio.sleep(0)
     assert amiss(caplog.records) == []
     assert [str(warning.message) for warning in recwarn if "nclosed" in str(warning.message)] == []
-    assert len(asyncio.all_tasks()) == 1
+    assert asyncio.all_tasks() <= others

@@ -77,7 +77,10 @@ async def test_a_start_that_fails_frees_the_port() -> None:
 
 
 async def test_open_streams_are_ended(caplog: pytest.LogCaptureFixture) -> None:
-    """Each one as UNAVAILABLE with the reason, while its handler waits for more; gRPC finds nothing amiss."""
+    """Each one as UNAVAILABLE with the reason, while its handler waits for more; gRPC finds nothing amiss.
+
+    So is one that is opened while the drain goes on: no handler runs for it.
+    """
     streams, open_now = OpenStreams(), asyncio.Event()
 
     async def wait(_: Any, context: Any) -> None:
@@ -88,15 +91,24 @@ async def test_open_streams_are_ended(caplog: pytest.LogCaptureFixture) -> None:
     handler: Any = grpc.stream_stream_rpc_method_handler(wait)
     handlers = grpc.method_handlers_generic_handler("arbhub.test.Some", {"Wait": handler})
     register = lambda server: server.add_generic_rpc_handlers((handlers,))  # noqa: E731
-    async with serving("127.0.0.1:0", register, [], drain=lambda: streams.end("it is over")) as port:
+
+    async def drained() -> None:
+        await streams.end("it is over")
+        open_now.clear()
+        reads.append(asyncio.create_task(wait_call().read()))
+        await asyncio.wait(reads)
+
+    async with serving("127.0.0.1:0", register, [], drain=drained) as port:
         wire = channel(f"127.0.0.1:{port}")
-        call: Any = wire.stream_stream("/arbhub.test.Some/Wait")()
-        reading = asyncio.create_task(call.read())
+        wait_call: Any = wire.stream_stream("/arbhub.test.Some/Wait")
+        reads = [asyncio.create_task(wait_call().read())]
         await asyncio.wait_for(open_now.wait(), 20)
     assert amiss(caplog.records) == []
-    with pytest.raises(grpc.aio.AioRpcError, match="it is over") as caught:
-        await reading
-    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    for read in reads:
+        with pytest.raises(grpc.aio.AioRpcError, match="it is over") as caught:
+            await read
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert not open_now.is_set()
     await wire.close()
 
 
