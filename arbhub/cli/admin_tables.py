@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from arbhub.cli.tables import table
 from arbhub.v1 import admin_pb2
 from arbhub.v1.ledger_pb2 import TradingState
 
 
 def status(s: admin_pb2.InspectReply) -> RenderableType:
     """The hub, its engines, its links, its decisions."""
-    engines = _table(
+    engines = table(
         "engines",
         "engine",
         "mode",
@@ -29,7 +30,7 @@ def status(s: admin_pb2.InspectReply) -> RenderableType:
         latency = (f"{ms:.2f}" for ms in (e.latency.p50_ms, e.latency.p99_ms, e.latency.p99_99_ms))
         counts = (str(count) for count in (e.judged, e.rejected, e.timeouts))
         engines.add_row(e.name, e.mode, _up(e.up, e.breaker), *latency, *counts, e.version)
-    links = _table("links", "to", "at", "state", ">window", ">unanswered", ">queued rows", "version")
+    links = table("links", "to", "at", "state", ">window", ">unanswered", ">queued rows", "version")
     for link in s.links:
         numbers = (str(n) for n in (link.window, link.unanswered, link.queued_rows))
         links.add_row(link.name, link.address, _up(link.up), *numbers, link.version)
@@ -49,7 +50,7 @@ def reloaded(r: admin_pb2.ReloadReply) -> RenderableType:
 
 def history(h: admin_pb2.HistoryReply) -> RenderableType:
     """A line a version."""
-    t = _table("versions", ">number", "version", "in force since", "who", "why", "changed")
+    t = table("versions", ">number", "version", "in force since", "who", "why", "changed")
     for v in h.versions:
         since = datetime.fromtimestamp(v.committed_ns / 1e9, UTC).isoformat(" ", "seconds")
         t.add_row(str(v.number), v.version, since, v.who, v.why, ", ".join(v.changed))
@@ -77,11 +78,11 @@ def _rehearsal(r: admin_pb2.Rehearsal) -> Iterable[RenderableType]:
         f" ({r.note})" if r.note else ""
     )
     if r.changed:
-        t = _table("by reason", "before", "after", ">ticks")
+        t = table("by reason", "before", "after", ">ticks")
         for change in r.changes:
             t.add_row(change.before, change.after, str(change.ticks))
         yield t
-        examples = _table("such as", "instrument", "buy", "sell", "before", ">net bps", "after", ">net bps")
+        examples = table("such as", "instrument", "buy", "sell", "before", ">net bps", "after", ">net bps")
         for e in r.examples:
             before = f"{e.net_edge_bps_before:.2f}" if e.HasField("net_edge_bps_before") else "-"
             after = f"{e.net_edge_bps_after:.2f}" if e.HasField("net_edge_bps_after") else "-"
@@ -90,17 +91,9 @@ def _rehearsal(r: admin_pb2.Rehearsal) -> Iterable[RenderableType]:
 
 
 def _counts(title: str, counts: dict[str, int]) -> Table:
-    t = _table(title, "reason", ">ticks")
+    t = table(title, "reason", ">ticks")
     for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
         t.add_row(reason, str(count))
-    return t
-
-
-def _table(title: str, *columns: str) -> Table:
-    """A table; a column whose name begins with ">" is of numbers."""
-    t = Table(title=title, title_justify="left")
-    for name in columns:
-        t.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left")
     return t
 
 

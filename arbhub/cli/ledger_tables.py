@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from arbhub.cli.tables import table
 from executor.history import Trade, iso, plain
 from executor.statement import Line, Statement
 
@@ -15,7 +16,7 @@ def trade_table(trades: Sequence[Trade]) -> RenderableType:
     """A line a decision; its cash is its result where nothing is left unhedged."""
     if not trades:
         return Text("no trades yet")
-    t = _table(
+    t = table(
         "trades", "time (UTC)", "id", "instrument", "buy", "sell", ">bought", ">sold", "outcome", ">fees", ">cash"
     )
     for trade in trades:
@@ -52,17 +53,9 @@ def result_tables(s: Statement) -> RenderableType:
 
 
 def _result_table(title: str, lines: Mapping[tuple[str, str], Line]) -> Table:
-    t = _table(title, "asset", "", ">realised", ">fees", ">turnover", ">fills")
+    t = table(title, "asset", "", ">realised", ">fees", ">turnover", ">fills")
     for (asset, name), line in sorted(lines.items()):
         t.add_row(asset, name, _signed(line.realised), _shown(line.fees), _shown(line.turnover), str(line.fills))
-    return t
-
-
-def _table(title: str, *columns: str) -> Table:
-    """A column whose name begins with ">" is of numbers."""
-    t = Table(title=title, title_justify="left")
-    for name in columns:
-        t.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left")
     return t
 
 
