@@ -11,11 +11,11 @@ from typing import Protocol
 
 import structlog
 
-from arbhub.catalogue import BadEntryError, Catalogue, RegistryDownError
+from arbhub.catalogue import BadEntryError, Catalogue
+from arbhub.outages import through_outages
 from arbhub.reference import FeeSchedule, Listing, ReferenceData
 from arbhub.settings.redis import RedisSettings
 
-RETRY_S = 0.5
 CHECK_S = 5.0
 AT_ONCE = 64  # entries, before ticks may pass
 
@@ -57,16 +57,7 @@ class Registrar:
     async def run(self) -> None:
         """Write until cancelled, through all outages."""
         try:
-            while True:
-                try:
-                    await self._write()
-                    continue
-                except RegistryDownError as error:
-                    self._lost(str(error))
-                except Exception as error:  # the feed is not to end for it, nor to write no more in silence
-                    log.exception("reference data could not be written")
-                    self._lost(f"{type(error).__name__}: {error}")
-                await asyncio.sleep(RETRY_S)
+            await through_outages(self._write, self._lost, "reference data could not be written")
         finally:
             await self._registry.close()
 

@@ -15,14 +15,14 @@ from typing import Protocol
 
 import structlog
 
-from arbhub.catalogue import BadEntryError, Catalogue, Correction, Fact, RegistryDownError
+from arbhub.catalogue import BadEntryError, Catalogue, Correction, Fact
 from arbhub.control import BadReferenceError
+from arbhub.outages import through_outages
 from arbhub.reference import FeeSchedule, Listing, ReferenceData, Universe, VenueState
 from arbhub.settings.redis import RedisSettings
 from hub.references import SECOND_LEVEL
 
 FIRST_LOAD_S = 1.0  # how long a starting hub waits for it
-RETRY_S = 0.5
 
 log = structlog.get_logger()
 
@@ -107,15 +107,7 @@ class ReferenceStore:
     async def run(self) -> None:
         """Follow the registry until cancelled, through all its outages."""
         try:
-            while True:
-                try:
-                    await self._follow()
-                except RegistryDownError as error:
-                    self._lost(str(error))
-                except Exception as error:  # the hub is not to end for it, nor to follow no more in silence
-                    log.exception("reference data could not be followed")
-                    self._lost(f"{type(error).__name__}: {error}")
-                await asyncio.sleep(RETRY_S)
+            await through_outages(self._follow, self._lost, "reference data could not be followed")
         finally:
             await self._registry.close()
 
