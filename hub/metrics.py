@@ -71,10 +71,7 @@ def _gauge(name: str, what: str, value: float) -> Metric:
 
 
 def _gauges(name: str, what: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(f"arbhub_{name}", what, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
-    return family
+    return _by_label(GaugeMetricFamily(f"arbhub_{name}", what, labels=[label]), values)
 
 
 def _counter(name: str, what: str, value: float) -> Metric:
@@ -82,7 +79,10 @@ def _counter(name: str, what: str, value: float) -> Metric:
 
 
 def _counters(name: str, what: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = CounterMetricFamily(f"arbhub_{name}", what, labels=[label])
+    return _by_label(CounterMetricFamily(f"arbhub_{name}", what, labels=[label]), values)
+
+
+def _by_label(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[str, float]) -> Metric:
     for key, value in values.items():
         family.add_metric([key], value)
     return family
@@ -104,7 +104,7 @@ def _state(hub: Hub, pulse: Pulse) -> Iterator[Metric]:
     yield _gauge("start_time_seconds", "When this hub began, since 1970.", pulse.began_s)
     yield _gauge("epoch", "The executor's epoch; 0: none yet.", hub.epoch)
     yield _gauge("executor_up", "Whether the executor is there: without it nothing is approved.", hub.trades.up)
-    now = max(hub.view.trading.state, TRADING_STATES[hub.settings.risk.trading_state])
+    now = hub.view.trading.in_force(hub.settings.risk)
     states = {name: state == now for name, state in TRADING_STATES.items()}
     yield _gauges("trading_state", "1 for the state in force; none: nobody has said it yet.", "state", states)
 

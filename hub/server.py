@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 
 from arbhub.columns import MAX_TS_NS
 from arbhub.engine import Engine
-from arbhub.rows import Decision, Tick, decision_rows
+from arbhub.rows import Tick
 from arbhub.security.certificates import credentials_of
 from arbhub.service import OnReady, OpenStreams, ServiceError, serving, settle_memory
 from arbhub.settings.schema import Settings
@@ -28,8 +28,8 @@ from hub.http.app import Backing
 from hub.hub import Hub
 from hub.ports import Closure, operated
 from hub.reference_store import second_level
-from hub.replies import Decided
 from hub.session import MAX_UNREAD_S, RefusedError, Session, leg
+from hub.single import Judged, UnknownNameError, judged, tick_of
 from hub.status import status
 
 SERVICE = "arbhub.v1.Hub"
@@ -137,21 +137,11 @@ class HubServicer:
         """One tick judged against the current books, within the caller's deadline and ours."""
         received_ns = time.monotonic_ns()
         tick = await self._tick(await _request(hub_pb2.EvaluateRequest, frame, context), context)
-        answer: asyncio.Future[Decided] = asyncio.get_running_loop().create_future()
         remaining = context.time_remaining()
-        limit = None if remaining is None else _answer_within(remaining)
-
-        def reply(decided: Decided) -> None:
-            if not answer.done():  # the caller may have gone
-                answer.set_result(decided)
-
-        version = self._hub.version  # that it is judged by
-        self._hub.evaluate(tick, reply, limit)
-        decided = decision_rows(await answer)
-        if not decided:
+        found = await judged(self._hub, tick, None if remaining is None else _answer_within(remaining))
+        if found is None:
             await context.abort(grpc.StatusCode.INTERNAL, "the tick could not be judged; the hub's log says why")
-        (decision,) = decided
-        return _evaluation(self._hub, version, decision, time.monotonic_ns() - received_ns)
+        return _evaluation(self._hub, found, time.monotonic_ns() - received_ns)
 
     async def watch(self, frame: bytes, context: Context) -> AsyncIterator[hub_pb2.Status]:
         """The hub's state, again and again."""
@@ -163,30 +153,20 @@ class HubServicer:
                 await asyncio.wait_for(self._shutdown.wait(), interval_s)
 
     async def _tick(self, r: hub_pb2.EvaluateRequest, context: Context) -> Tick:
-        u = self._hub.universe
-        for field, name, known in (("venue", r.venue, u.venue_ids), ("symbol", r.symbol, u.symbol_ids)):
-            if name not in known:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{field} {name!r} is not known to this hub")
+        bids, asks = (r.bid_price, r.bid_size), (r.ask_price, r.ask_size)
+        try:
+            tick = tick_of(self._hub, r.venue, r.symbol, r.ts_ns, bids, asks)
+        except UnknownNameError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         if abs(r.ts_ns) > MAX_TS_NS:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "ts_ns is a time beyond all years")
-        for side in ("bid", "ask"):
-            prices, sizes = getattr(r, f"{side}_price"), getattr(r, f"{side}_size")
+        for side, (prices, sizes) in (("bid", bids), ("ask", asks)):
             if len(prices) != len(sizes):
                 await context.abort(
                     grpc.StatusCode.INVALID_ARGUMENT,
                     f"column {side}_size has {len(sizes)} values where {side}_price has {len(prices)}",
                 )
-        depth = self._hub.books.depth
-        return Tick(
-            r.ts_ns or time.time_ns(),
-            u.symbol_ids[r.symbol],
-            u.venue_ids[r.venue],
-            tuple(r.bid_price[:depth]),
-            tuple(r.bid_size[:depth]),
-            tuple(r.ask_price[:depth]),
-            tuple(r.ask_size[:depth]),
-            0,
-        )
+        return tick
 
 
 async def _request(kind: type[Q], frame: bytes, context: Context) -> Q:
@@ -220,8 +200,8 @@ async def _write_all(session: Session, written: asyncio.Event, context: Context)
                 session.written += 1
 
 
-def _evaluation(hub: Hub, version: str, d: Decision, held_ns: int) -> hub_pb2.EvaluateReply:
-    venues = hub.universe.venues
+def _evaluation(hub: Hub, found: Judged, held_ns: int) -> hub_pb2.EvaluateReply:
+    venues, d = hub.universe.venues, found.decision
     return hub_pb2.EvaluateReply(
         approved=d.approved,
         reason=hub.reasons.names[d.reason],
@@ -234,7 +214,7 @@ def _evaluation(hub: Hub, version: str, d: Decision, held_ns: int) -> hub_pb2.Ev
         quantity=d.quantity,
         buy_limit=d.buy_limit,
         sell_limit=d.sell_limit,
-        config_version=version,
+        config_version=found.version,
         held_ns=held_ns,
     )
 

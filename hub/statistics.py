@@ -20,13 +20,14 @@ class Quantiles:
 
     p50_ms: float = 0.0
     p99_ms: float = 0.0
+    p99_99_ms: float = 0.0
     max_ms: float = 0.0
 
     @classmethod
     def of(cls, values_ms: Iterable[float]) -> "Quantiles":
         """Of the values given."""
         values = np.fromiter(values_ms, np.float64)
-        return cls(*np.percentile(values, (50, 99, 100)).tolist()) if len(values) else cls()
+        return cls(*np.percentile(values, (50, 99, 99.99, 100)).tolist()) if len(values) else cls()
 
 
 class LastEdge(NamedTuple):

@@ -12,11 +12,11 @@ import numpy as np
 from arbhub.columns import Decisions
 from arbhub.reference import Universe
 from arbhub.rows import Decision
+from arbhub.settings.risk import RiskSettings
 from arbhub.state import ACTIVE, REDUCING, TRADING_STATES, Snapshot
 from hub.reasons import ReasonTable
 from hub.replies import Decided
 
-NAMES = {state: name for name, state in TRADING_STATES.items()}
 Room = Callable[[int, int, int], float]
 
 
@@ -35,6 +35,10 @@ class Trading:
     def state(self) -> int:
         """The stricter one; 0 where nobody has said anything."""
         return max(self.commanded, self.ledger)
+
+    def in_force(self, risk: RiskSettings) -> int:
+        """The strictest, the configuration's among them."""
+        return max(self.state, TRADING_STATES[risk.trading_state])
 
     @property
     def untold(self) -> bool:

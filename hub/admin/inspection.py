@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from arbhub.link import Link
-from arbhub.state import TRADING_STATES
 from arbhub.v1.ledger_pb2 import TradingState
 from hub.hub import Hub
 from hub.remote import RemoteHost
 from hub.seats import LocalSeat, Place, Seat
+from hub.statistics import Quantiles
 
 
 def inspect(hub: Hub) -> dict[str, Any]:
@@ -24,7 +23,7 @@ def inspect(hub: Hub) -> dict[str, Any]:
         "ticks": statistics.ticks,
         "approved": statistics.approved,
         "rejected": dict(statistics.rejected),
-        "trading_state": state_name(max(trading.state, TRADING_STATES[hub.settings.risk.trading_state])),
+        "trading_state": state_name(trading.in_force(hub.settings.risk)),
         "commanded": state_name(trading.commanded),
         "ledger": state_name(trading.ledger),
         "why": trading.why,
@@ -32,17 +31,8 @@ def inspect(hub: Hub) -> dict[str, Any]:
             _engine(hub, place, seat) for seat in hub.seats for place in hub.places if seat.name in place.names
         ],
         "links": [*_links(hub)],
-        "decision_latency": figures(statistics.decision_ms),
+        "decision_latency": asdict(Quantiles.of(statistics.decision_ms)),
     }
-
-
-def figures(values_ms: Iterable[float]) -> dict[str, float]:
-    """As LatencyFigures; zeros where nothing was measured."""
-    values = np.fromiter(values_ms, np.float64)
-    if not len(values):
-        return {}
-    names = ("p50_ms", "p99_ms", "p99_99_ms", "max_ms")
-    return dict(zip(names, np.percentile(values, (50, 99, 99.99, 100)).tolist(), strict=True))
 
 
 def state_name(state: int) -> str:
@@ -58,7 +48,7 @@ def _engine(hub: Hub, place: Place, seat: Seat) -> dict[str, Any]:
         "up": seat.up,
         "mode": hub.settings.engines.table()[seat.name].mode,
         "breaker": seat.breaker.state.value,
-        "latency": figures(ns / 1e6 for ns in tally.latency_ns),
+        "latency": asdict(Quantiles.of(ns / 1e6 for ns in tally.latency_ns)),
         "judged": tally.judged,
         "rejected": tally.rejected,
         "timeouts": tally.timeouts,

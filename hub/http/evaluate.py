@@ -3,7 +3,6 @@
 The tick is what a capture's line is. As a query it has one level a side. It updates no book and reaches no executor.
 """
 
-import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -18,10 +17,10 @@ from msgspec import UNSET, Meta, UnsetType
 from starlette.responses import Response
 
 from arbhub.columns import MAX_LEVELS, MAX_TS_NS, NO_VENUE
-from arbhub.rows import Decision, Tick, decision_rows
+from arbhub.rows import Tick
 from hub.http.problems import ProblemError
 from hub.hub import Hub
-from hub.replies import Decided
+from hub.single import Judged, UnknownNameError, judged, tick_of
 
 MAX_DEADLINE_MS = 60_000
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -111,19 +110,12 @@ def question_in(query: Sequence[tuple[str, str]]) -> Question:
 async def evaluate(hub: Hub, question: Question) -> Evaluation:
     """The hub's decision on a tick, within the caller's deadline and the hub's."""
     received_ns = time.monotonic_ns()
-    answer: asyncio.Future[Decided] = asyncio.get_running_loop().create_future()
-
-    def reply(decided: Decided) -> None:
-        if not answer.done():  # the caller may have gone
-            answer.set_result(decided)
-
-    deadline_ms, version = question.deadline_ms, hub.version  # that it is judged by
-    hub.evaluate(_tick(hub, question), reply, None if deadline_ms is UNSET else int(deadline_ms * 1e6))
-    decided = decision_rows(await answer)
-    if not decided:
+    deadline_ms = question.deadline_ms
+    deadline_ns = None if deadline_ms is UNSET else int(deadline_ms * 1e6)
+    found = await judged(hub, _tick(hub, question), deadline_ns)
+    if found is None:
         raise ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "the tick could not be judged; the hub's log says why")
-    (decision,) = decided
-    return _evaluation(hub, version, decision, time.monotonic_ns() - received_ns)
+    return _evaluation(hub, found, time.monotonic_ns() - received_ns)
 
 
 def answered(evaluation: Evaluation, *, by_status: bool) -> Response:
@@ -146,28 +138,20 @@ def _side(name: str, price: float | UnsetType, size: float | UnsetType) -> tuple
 
 
 def _tick(hub: Hub, q: Question) -> Tick:
-    u, depth = hub.universe, hub.books.depth
-    for field, name, known in (("venue", q.venue, u.venue_ids), ("symbol", q.symbol, u.symbol_ids)):
-        if name not in known:
-            raise ProblemError(HTTPStatus.NOT_FOUND, f"{field} {name!r} is not known to this hub")
-    (bid_price, bid_size), (ask_price, ask_size) = _columns(q.bids[:depth]), _columns(q.asks[:depth])
-    return Tick(
-        q.ts_ns or time.time_ns(),
-        u.symbol_ids[q.symbol],
-        u.venue_ids[q.venue],
-        bid_price,
-        bid_size,
-        ask_price,
-        ask_size,
-        0,
-    )
+    bids, asks = _columns(q.bids), _columns(q.asks)
+    try:
+        return tick_of(hub, q.venue, q.symbol, q.ts_ns, bids, asks)
+    except UnknownNameError as error:
+        raise ProblemError(HTTPStatus.NOT_FOUND, str(error)) from None
 
 
 def _columns(levels: Sequence[Level]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(price for price, _ in levels), tuple(size for _, size in levels)
 
 
-def _evaluation(hub: Hub, version: str, d: Decision, held_ns: int) -> Evaluation:
+def _evaluation(hub: Hub, found: Judged, held_ns: int) -> Evaluation:
+    d = found.decision
+
     def venue(number: int) -> str | None:
         return None if number == NO_VENUE else hub.universe.venues[number]
 
@@ -186,6 +170,6 @@ def _evaluation(hub: Hub, version: str, d: Decision, held_ns: int) -> Evaluation
         known(d.quantity),
         known(d.buy_limit),
         known(d.sell_limit),
-        version,
+        found.version,
         held_ns,
     )

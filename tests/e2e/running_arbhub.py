@@ -48,6 +48,15 @@ class RunningArbhub:
         await self.household.start([self.services[name] for name in names or self.services])
         await self.household.ready(PATIENCE_S)
 
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["RunningArbhub"]:
+        """All services, for as long as the block runs."""
+        try:
+            await self.start()
+            yield self
+        finally:
+            await self.household.end()
+
     async def kill(self, name: str) -> None:
         """SIGKILL a service and forget it."""
         child = next(child for child in self.household.children if child.service.name == name)

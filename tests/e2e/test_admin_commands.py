@@ -32,13 +32,9 @@ class Said:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def arbhub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningArbhub]:
     """Everything running, ended afterwards."""
-    running = RunningArbhub(tmp_path_factory.mktemp("arbhub"))
-    try:
-        await running.start()
+    async with RunningArbhub(tmp_path_factory.mktemp("arbhub")).running() as running:
         await running.until(lambda s: s.approved > 0, "approvals")
         yield running
-    finally:
-        await running.household.end()
 
 
 async def admin(arbhub: RunningArbhub, *words: str) -> Said:

@@ -23,12 +23,8 @@ ENOUGH = 20  # decisions that are to be seen before something is believed
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def arbhub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningArbhub]:
     """Everything running, ended afterwards."""
-    running = RunningArbhub(tmp_path_factory.mktemp("arbhub"))
-    try:
-        await running.start()
+    async with RunningArbhub(tmp_path_factory.mktemp("arbhub")).running() as running:
         yield running
-    finally:
-        await running.household.end()
 
 
 def opportunities(status: hub_pb2.Status) -> int:
