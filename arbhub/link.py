@@ -118,6 +118,10 @@ class Link(Generic[P]):
         """Batches that are under way."""
         return len(self._flights)
 
+    def oldest_ns(self, now_ns: int) -> int:
+        """How long the oldest batch that is under way has been; 0 where none is."""
+        return max((now_ns - flight.sent_ns for flight in self._flights.values()), default=0)
+
     def control(self, frame: bytes) -> None:
         """Queue a control frame in its place; without a stream it is for the next greeting to say."""
         if self.open:
@@ -235,8 +239,7 @@ class Link(Generic[P]):
 
     def _stalled(self, now_ns: int) -> str | None:
         stall_s, greeting_s = self._options.stall_s, max(self._options.stall_s, self._options.greeting_s)
-        oldest = min((flight.sent_ns for flight in self._flights.values()), default=now_ns)
-        if now_ns - oldest > stall_s * 1e9:
+        if self.oldest_ns(now_ns) > stall_s * 1e9:
             return f"a batch was not answered within {stall_s:g} s"
         if self._writing_ns is not None and now_ns - self._writing_ns > stall_s * 1e9:
             return f"a frame was not read within {stall_s:g} s"

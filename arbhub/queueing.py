@@ -55,13 +55,13 @@ def keys(instrument: Ints, venue: Ints) -> Ints:
 
 
 class LinkQueue(Generic[P]):
-    """First in, first out, at most `max_rows` rows."""
+    """First in, first out, at most `max_rows` rows. `rows` waits now, `shed_rows` had to go since the beginning."""
 
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
         self._items: deque[Chunk[P] | Control] = deque()
         self._urgent: list[bytes] = []
-        self.rows = 0
+        self.rows = self.shed_rows = 0
 
     def __len__(self) -> int:
         return len(self._items) + len(self._urgent)
@@ -72,7 +72,11 @@ class LinkQueue(Generic[P]):
             return []
         self._items.append(Chunk(payload, key))
         self.rows += len(key)
-        return self._make_room() if self.rows > self._max_rows else []
+        if self.rows <= self._max_rows:
+            return []
+        shed = self._make_room()
+        self.shed_rows += sum(len(part.rows) for part in shed)
+        return shed
 
     def push_control(self, frame: bytes) -> None:
         """Queue a control frame behind what is there."""

@@ -277,13 +277,14 @@ class Hub:
             s.reply(decided)
         if s.binding:  # counted once the answer is on its way
             count = self.statistics.decided
-            asyncio.get_running_loop().call_soon(count, decided, self.reasons.names, took_ms)
+            asyncio.get_running_loop().call_soon(count, s.ticks, decided, self.reasons.names, took_ms)
 
     def _decided(self, round_: Round[Submission | RowSubmission]) -> Decided:
         try:
             return self._folded(round_)
         except Exception:
             log.exception("a round could not be folded: its engines count as silent", rows=round_.rows)
+            self.statistics.failed_rounds += 1
             round_.answers.clear()
             return self._folded(round_)
 

@@ -7,11 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arbhub.columns import NO_VENUE, Decisions
-from arbhub.rows import Decision
+from arbhub.columns import NO_VENUE, Decisions, Ticks
+from arbhub.rows import Decision, Tick
 from arbhub.state import DENIED, FillRow, Report
 from hub.replies import Decided
 from hub.rounds import Arrival
+
+Over = tuple[Ticks | list[Tick], Decided]
+"""A round that is over: its ticks, and the decision on each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,18 @@ class Statistics:
     """Counts since the hub began; latencies, fills and edges only of late."""
 
     ticks: int = 0
+    opportunities: int = 0
     rounds: int = 0
+    failed_rounds: int = 0
+    """That could not be folded with what was said: decided as if every engine were silent."""
     approved: int = 0
     fills: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     denied: Counter[str] = field(default_factory=Counter)
     stray: Counter[Arrival] = field(default_factory=Counter)
     late: LateTally = field(default_factory=LateTally)
+    unsorted: deque[Over] = field(default_factory=lambda: deque(maxlen=0))
+    """The latest rounds, for whoever makes room here and empties it; nothing is kept for nobody."""
     decision_ms: deque[float] = field(default_factory=lambda: deque(maxlen=4096))
     """Of the latest rounds, of which there were `rounds`."""
     sizes: list[int] = field(default_factory=lambda: [0] * SIZES)
@@ -83,12 +91,13 @@ class Statistics:
     edges: dict[int, LastEdge] = field(default_factory=dict)
     """By instrument, the latest last."""
 
-    def decided(self, decided: Decided, names: Sequence[str], took_ms: float) -> None:
-        """A round's decisions; `names` has the reasons by code."""
-        ticks = len(decided)
-        self.ticks += ticks
+    def decided(self, ticks: Ticks | list[Tick], decided: Decided, names: Sequence[str], took_ms: float) -> None:
+        """A round's ticks and their decisions; `names` has the reasons by code."""
+        count = len(decided)
+        self.ticks += count
         self.rounds += 1
-        self.sizes[ticks.bit_length()] += 1
+        self.sizes[count.bit_length()] += 1
+        self.unsorted.append((ticks, decided))
         self.decision_ms.append(took_ms)
         if isinstance(decided, list):
             self._rows(decided, names)
@@ -103,6 +112,7 @@ class Statistics:
             else:
                 self.rejected[reason] += 1
             if d.buy_venue != NO_VENUE:
+                self.opportunities += 1
                 self.edges.pop(d.instrument, None)
                 self.edges[d.instrument] = LastEdge(d.buy_venue, d.sell_venue, d.gross_edge_bps, d.net_edge_bps, reason)
 
@@ -110,7 +120,9 @@ class Statistics:
         counts = d.by_reason()
         self.approved += counts.pop("", 0)
         self.rejected.update(counts)
-        for row in np.nonzero(d.buy_venue != NO_VENUE)[0][-EDGES_A_BATCH:].tolist():
+        offered = np.nonzero(d.buy_venue != NO_VENUE)[0]
+        self.opportunities += len(offered)
+        for row in offered[-EDGES_A_BATCH:].tolist():
             instrument = int(d.instrument[row])
             self.edges.pop(instrument, None)
             self.edges[instrument] = LastEdge(

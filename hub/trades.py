@@ -5,6 +5,7 @@ given every book there is. Decisions keep their place behind the ticks they foll
 as a full queue of them only makes the paper books coarser.
 """
 
+import time
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -29,6 +30,7 @@ SLICES = executor_pb2.ExecuteBatch.SLICES_FIELD_NUMBER
 SEQUENCE = executor_pb2.ExecuteSlice.TICK_SEQUENCE_FIELD_NUMBER
 TICKS = executor_pb2.ExecuteSlice.TICKS_FIELD_NUMBER
 DECISIONS = executor_pb2.ExecuteSlice.DECISIONS_FIELD_NUMBER
+MAX_AWAITED = 65_536  # of an executor that reports on nothing no more is remembered
 
 
 class Listener(Protocol):
@@ -53,6 +55,8 @@ class TradeLink:
     def __init__(self, address: str, configured: Configured, listener: Listener, options: LinkOptions) -> None:
         self.configuration = Offering("executor", configured, _frame)
         self._listener = listener
+        self.awaited: dict[int, int] = {}
+        """Approved decisions of which no report has come yet: sequence -> when they were handed over, monotonic ns."""
         self._references: References | None = None
         self._batch_rows = options.max_batch_rows
         self.link: Link[tuple[Ints, Ticks]] = Link("executor", address, METHOD, self, options)
@@ -84,6 +88,8 @@ class TradeLink:
 
     def approved(self, decisions: Decisions) -> None:
         """Approved decisions, behind the ticks so far."""
+        if len(self.awaited) < MAX_AWAITED:
+            self.awaited.update(dict.fromkeys(decisions.sequence.tolist(), time.monotonic_ns()))
         body = submessage(DECISIONS, encode_decisions(decisions))
         self.link.control(submessage(BATCH, submessage(SLICES, body)))
 
@@ -120,7 +126,9 @@ class TradeLink:
         if kind is None or (kind == "snapshot") == self.link.up:
             raise DecodeError(f"from an executor a snapshot comes first and once, not {kind or 'an unknown frame'}")
         if kind == "report":
-            self._listener.reported(decode_report(reply.report))
+            report = decode_report(reply.report)
+            self.awaited.pop(report.sequence, None)
+            self._listener.reported(report)
         elif kind == "ack":
             self.link.answered(reply.ack.batch_id)
         elif kind == "offer_reply":
@@ -133,7 +141,8 @@ class TradeLink:
             self._listener.connected(snapshot)
 
     def down(self, _: list[Shed[tuple[Ints, Ticks]]]) -> None:
-        """Ticks that were lost need no answer: they were decided long ago."""
+        """Ticks that were lost need no answer: they were decided long ago; decisions get none any more."""
+        self.awaited.clear()
         self.configuration.ended()
         self._listener.disconnected()
 

@@ -27,7 +27,7 @@ from hub.http.openapi import document
 from hub.http.problems import ON_ERROR, ProblemError
 from hub.http.trades import TradeLog, TradePages
 from hub.hub import Hub
-from hub.metrics import HubCollector, exposition
+from hub.metrics.collector import HubCollector, exposition
 from hub.pulse import Pulse
 from hub.readiness import details, unready
 

@@ -51,6 +51,7 @@ def test_then_the_oldest_go() -> None:
     assert push(queue, "b", 3, 4) == {"a": [0]}
     assert push(queue, "c", 5, 6, 7, 8) == {"a": [1], "b": [0, 1], "c": [0]}
     assert popped(queue.pop(9)) == {"c": [1, 2, 3]}
+    assert queue.shed_rows == 5
 
 
 def test_a_full_queue_is_not_sorted_for_every_row() -> None:

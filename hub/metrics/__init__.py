@@ -1,0 +1,1 @@
+"""What a hub tells Prometheus: collector ▸ a module a topic ▸ families."""
