@@ -1,10 +1,30 @@
-"""Structured logs: lines for a person on a terminal, JSON elsewhere, always on standard error."""
+"""What a service says of itself to others: structured logs, and traces where there is a collector.
 
+Logs are lines for a person on a terminal, JSON elsewhere, always on standard error.
+"""
+
+import contextlib
 import logging
 import sys
+from collections.abc import AsyncIterator
 
 import orjson
 import structlog
+
+from arbhub.settings.traces import TracesSettings
+from arbhub.spans import Traces
+
+
+@contextlib.asynccontextmanager
+async def tracing(settings: TracesSettings, service: str) -> AsyncIterator[Traces | None]:
+    """Where a service's traces go for as long as the block runs; None where the settings name no collector."""
+    if not settings.otlp_endpoint:
+        yield None
+        return
+    from arbhub.otlp import Exporter  # 20 MB that who traces nothing can do without
+
+    async with Exporter(settings, service).running() as exporter:
+        yield exporter
 
 
 def configure_logs(*, level: str = "info") -> None:

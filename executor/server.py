@@ -15,10 +15,12 @@ from arbhub.security.certificates import credentials_of
 from arbhub.service import OnReady, OpenStreams, ServiceError, serving
 from arbhub.settings.schema import Settings
 from arbhub.state import TRADING_STATES
+from arbhub.telemetry import tracing
 from arbhub.v1 import engine_pb2, executor_pb2
 from arbhub.wire import ColumnError
 from executor.journal import FencedError
 from executor.ledger import LedgerUnavailableError
+from executor.tracing import TradeTraces
 from executor.turns import Stream, Turns
 
 SERVICE = "arbhub.v1.Executor"
@@ -170,7 +172,8 @@ async def run(settings: Settings, shutdown: asyncio.Event, on_ready: OnReady | N
     turns = Turns(settings)
     try:
         await turns.begin()
-        async with _silence_kept(turns, shutdown):
+        async with tracing(settings.traces, "executor") as traces, _silence_kept(turns, shutdown):
+            turns.traces = TradeTraces(traces) if traces is not None else None
             streams = Streams(turns)
             listen = settings.executor.listen
             async with serving(listen, streams.register, [SERVICE], on_ready, streams.drain, credentials) as port:

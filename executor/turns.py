@@ -25,6 +25,7 @@ from executor.journal import FencedError
 from executor.ledger import LedgerUnavailableError, SqlLedger
 from executor.opening import open_ledger
 from executor.slices import decode_batch
+from executor.tracing import TradeTraces
 
 T = TypeVar("T")
 GRACE_NS = 25_000_000  # a tick may be this late before its absence means that the feed is silent
@@ -64,6 +65,7 @@ class Turns:
         self._holder: Stream | None = None
         self._moved = asyncio.Event()
         self._anchor = (0.0, 0)
+        self.traces: TradeTraces | None = None
 
     async def begin(self) -> None:
         """Open the ledger; ServiceError where it cannot be used."""
@@ -90,7 +92,7 @@ class Turns:
     async def batch(self, stream: Stream, batch: executor_pb2.ExecuteBatch) -> None:
         """Take a batch: its reports, then its acknowledgement."""
         async with self._lock:
-            stream.report(await self._guarded(lambda: self._take_batch(stream, batch)))
+            self._tell(stream, await self._guarded(lambda: self._take_batch(stream, batch)))
             ack = executor_pb2.ExecuteAck(batch_id=batch.batch_id)
             stream.replies.put_nowait(executor_pb2.ExecuteReply(ack=ack))
             if stream is self._holder:
@@ -147,9 +149,15 @@ class Turns:
             if since != self._anchor[0] or self._holder is None:
                 return  # a batch came first, and with it its own time
             try:
-                self._holder.report(await self._guarded(lambda: self._desk.advance(ts_ns)))
+                holder = self._holder
+                self._tell(holder, await self._guarded(lambda: self._desk.advance(ts_ns)))
             except (FencedError, LedgerUnavailableError) as error:
                 log.error("the ledger did not take what was due", error=str(error))
+
+    def _tell(self, stream: Stream, reports: list[Report]) -> None:
+        stream.report(reports)
+        if self.traces is not None:
+            self.traces.reported(reports)
 
     def _mark_time(self) -> None:
         self._anchor = asyncio.get_running_loop().time(), self._desk.now_ns
@@ -188,6 +196,8 @@ class Turns:
     def _take_batch(self, stream: Stream, batch: executor_pb2.ExecuteBatch) -> list[Report]:
         slices, reports = decode_batch(batch, stream.universe), list[Report]()
         for part in slices:
+            if self.traces is not None:
+                self.traces.took(stream.epoch, part.decisions, stream.universe.venues)
             if stream is self._holder:
                 reports += self._desk.step(part.tick_sequence, part.ticks, part.decisions)
             elif stream.epoch == self._desk.epoch:  # nobody came after it: the ledger failed in the silence

@@ -18,6 +18,7 @@ from arbhub.reference import ReferenceData, Universe
 from arbhub.v1 import hub_pb2
 from arbhub.wire import batch_frame, encode_ticks, submessage
 from feeds.market import BookUpdate, ticks_of
+from feeds.tracing import TickTraces
 
 METHOD = "/arbhub.v1.Hub/Stream"
 BATCH = hub_pb2.StreamRequest.BATCH_FIELD_NUMBER
@@ -39,14 +40,15 @@ class Publisher:
         noted: Callable[[ReferenceData], None] = lambda _: None,
     ) -> None:
         self.shed, self._noted = 0, noted
-        self._universe = Universe()
+        self.traces: TickTraces | None = None
+        self.universe = Universe()
         self._books: dict[tuple[str, str], BookUpdate] = {}
         self._max_delay_ns = max_feed_delay_ms * 1e6
         self.link: Link[Ticks] = Link("hub", address, METHOD, self, options)
 
     def reference(self, data: ReferenceData) -> None:
         """State reference data, now and at each connection."""
-        self._universe.merge(data)
+        self.universe.merge(data)
         self._state_reference()
         self._noted(data)
 
@@ -54,8 +56,8 @@ class Publisher:
         """Send a book; one whose venue is too far behind its own clock goes out empty."""
         if update.ts_event_ns is not None and update.ts_ns - update.ts_event_ns > self._max_delay_ns:
             update = BookUpdate(update.ts_ns, update.venue, update.symbol, (), (), update.ts_event_ns)
-        if update.venue not in self._universe.venue_ids or update.symbol not in self._universe.symbol_ids:
-            self._universe.merge(ReferenceData(venues=(update.venue,), symbols=(update.symbol,)))
+        if update.venue not in self.universe.venue_ids or update.symbol not in self.universe.symbol_ids:
+            self.universe.merge(ReferenceData(venues=(update.venue,), symbols=(update.symbol,)))
             self._state_reference()
         self._books[update.venue, update.symbol] = update
         self._offer(update)
@@ -65,10 +67,10 @@ class Publisher:
             self.link.control(self._reference())
 
     def _reference(self) -> bytes:
-        return hub_pb2.StreamRequest(reference=encode_reference(self._universe)).SerializeToString()
+        return hub_pb2.StreamRequest(reference=encode_reference(self.universe)).SerializeToString()
 
     def _offer(self, update: BookUpdate) -> None:
-        tick = ticks_of([update], self._universe)
+        tick = ticks_of([update], self.universe)
         for gone in self.link.offer(tick, keys(tick.instrument, tick.venue)) or ():
             self.shed += len(gone.rows)
 
@@ -92,7 +94,9 @@ class Publisher:
         reply = hub_pb2.StreamReply.FromString(message)
         kind = reply.WhichOneof("frame")
         if kind == "batch":
-            self.link.answered(reply.batch.batch_id)
+            flight = self.link.answered(reply.batch.batch_id)
+            if self.traces is not None and flight is not None:
+                self.traces.decided(reply.batch, flight)
         elif kind != "names":
             raise DecodeError("a hub's frame is neither names nor decisions")
         elif not self.link.up:

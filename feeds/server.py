@@ -11,10 +11,12 @@ from arbhub.security.certificates import credentials_of
 from arbhub.service import OnReady, ServiceError, serving
 from arbhub.settings.redis import RedisSettings
 from arbhub.settings.schema import Settings
+from arbhub.telemetry import tracing
 from feeds import source
 from feeds.capture import CaptureError
 from feeds.publisher import Publisher
 from feeds.registrar import registered
+from feeds.tracing import TickTraces
 
 log = structlog.get_logger()
 
@@ -31,10 +33,12 @@ async def run(settings: Settings, shutdown: asyncio.Event, on_ready: OnReady | N
     options = LinkOptions(hub.window, rows, hub.max_queue_ticks, credentials=credentials)
     tasks: list[asyncio.Task[None]] = []
     async with (
+        tracing(settings.traces, "feed") as traces,
         registered(settings.redis if settings.feed.source == "ccxt" else RedisSettings()) as noted,
         serving(settings.feed.listen, lambda _: None, [], on_ready, lambda: _end(tasks), credentials) as port,
     ):
         publisher = Publisher(hub.listen, settings.feed.max_feed_delay_ms, options, noted)
+        publisher.traces = TickTraces(traces, publisher.universe) if traces is not None else None
         log.info("serving", service="feed", port=port, source=settings.feed.source)
         tasks += [
             asyncio.create_task(publisher.link.run()),

@@ -39,12 +39,13 @@ from hub.recent import RecentTicks
 from hub.reference_store import ReferenceStore
 from hub.references import References
 from hub.remote import RemoteHost, seated
-from hub.replies import Decided, Joined, Reply
+from hub.replies import Decided, Reply, in_parts
 from hub.rounds import Arrival, Round, Rounds
 from hub.rowbook import RowBooks
 from hub.seats import Case, LocalSeat, Seat
 from hub.statistics import Statistics
 from hub.submissions import RowSubmission, Submission, approved_of, peeked, rejected_in
+from hub.tracing import RoundTraces
 from hub.trades import TradeLink
 from hub.trading import Trading
 
@@ -91,6 +92,7 @@ class Hub:
             if isinstance(seat, LocalSeat):
                 seat.introduce()
         self.reference_store: ReferenceStore | None = None
+        self.traces: RoundTraces | None = None
         self._reference_changed()
 
     async def run(self) -> None:
@@ -137,17 +139,12 @@ class Hub:
             place.reference(self.references)
         self.trades.reference(self.references)
 
-    def submit(self, ticks: Ticks, reply: Reply) -> None:
-        """Take ticks in (hub ids, already checked) and answer them all with one call of `reply`."""
-        if len(ticks) <= self._max_rows:
-            self._submit(ticks, reply)
-            return
-        starts = range(0, len(ticks), self._max_rows)
-        joined = Joined(len(starts), reply)
-        for number, start in enumerate(starts):
-            self._submit(ticks.slice(start, start + self._max_rows), joined.part(number))
+    def submit(self, ticks: Ticks, reply: Reply, received_ns: int = 0) -> None:
+        """Take ticks in (hub ids, already checked), come in at `received_ns`; answer all with one call of `reply`."""
+        for part, answer in in_parts(ticks, self._max_rows, reply):
+            self._submit(part, answer, received_ns)
 
-    def _submit(self, ticks: Ticks, reply: Reply) -> None:
+    def _submit(self, ticks: Ticks, reply: Reply, at_ns: int) -> None:
         ticks = ticks.truncated(self.books.depth)
         first = self.sequence
         self.sequence += len(ticks)
@@ -155,20 +152,21 @@ class Hub:
         if self.trades.up:
             self.trades.ticks(np.arange(first, self.sequence), ticks)
         self.recent.keep(ticks, resolved)
-        self._open(Submission(ticks, first, resolved, reply, True, self.view.connection, self._terms), None)
+        self._open(Submission(ticks, first, resolved, reply, True, self.view.connection, self._terms, at_ns), None)
 
-    def submit_rows(self, ticks: list[Tick], reply: Reply) -> None:
+    def submit_rows(self, ticks: list[Tick], reply: Reply, received_ns: int = 0) -> None:
         """As `submit`, for a few ticks."""
         first = self.sequence
         resolved = self._row_books.apply(ticks, first)
         if resolved is None:
-            self._submit(tick_columns(ticks), reply)
+            self._submit(tick_columns(ticks), reply, received_ns)
             return
         self.sequence += len(ticks)
         if self.trades.up:
             self.trades.ticks(np.arange(first, self.sequence), tick_columns(ticks))
         self.recent.keep(ticks, resolved)
-        self._open(RowSubmission(ticks, first, resolved, reply, True, self.view.connection, self._terms), None)
+        connection, terms = self.view.connection, self._terms
+        self._open(RowSubmission(ticks, first, resolved, reply, True, connection, terms, received_ns), None)
 
     def evaluate(self, tick: Tick, reply: Reply, deadline_ns: int | None) -> None:
         """Judge one tick as if it came alone, against the books of when its round opens, without a trace of it."""
@@ -267,8 +265,8 @@ class Hub:
         return self._rounds.next_expiry_ns()
 
     def _conclude(self, round_: Round[Submission | RowSubmission]) -> None:
-        s, decided = round_.payload, self._decided(round_)
-        took_ms = (time.monotonic_ns() - round_.opened_ns) / 1e6
+        began_ns, s, decided = time.monotonic_ns(), round_.payload, self._decided(round_)
+        folded_ns = time.monotonic_ns()
         try:
             approved = approved_of(decided, self.reasons.names) if s.binding else None
             if approved is not None:
@@ -276,8 +274,10 @@ class Hub:
         finally:
             s.reply(decided)
         if s.binding:  # counted once the answer is on its way
-            count = self.statistics.decided
+            took_ms, count = (folded_ns - round_.opened_ns) / 1e6, self.statistics.decided
             asyncio.get_running_loop().call_soon(count, s.ticks, decided, self.reasons.names, took_ms)
+            if self.traces is not None:
+                self.traces.concluded(round_, decided, approved, self.epoch, began_ns, folded_ns)
 
     def _decided(self, round_: Round[Submission | RowSubmission]) -> Decided:
         try:

@@ -19,7 +19,7 @@ from arbhub.rows import Answer
 from hub.policy import Ballot, Terms
 from hub.replies import Decided
 from hub.rounds import Arrival, Round
-from hub.seats import Case, Seat
+from hub.seats import Case, LateAnswer, Seat
 from hub.statistics import LateTally
 from hub.submissions import RowSubmission, Submission, approved_of
 
@@ -95,7 +95,7 @@ class LateVerdicts:
             return arrival
         if len(verdicts) != len(case):
             return Arrival.MALFORMED
-        case.late[seat.name] = verdicts, seat.reason_codes
+        case.late[seat.name] = LateAnswer(verdicts, seat.reason_codes, time.monotonic_ns())
         self._tally.verdicts[seat.name] += len(verdicts)
         if kept is not None:
             kept.missing.discard(seat.name)
@@ -125,7 +125,9 @@ class LateVerdicts:
         try:
             late = (kept.submission.case.late if kept.submission.case else None) or {}
             ballots = [
-                b if b.engine not in late else b._replace(verdicts=late[b.engine][0], reason_codes=late[b.engine][1])
+                b._replace(verdicts=late[b.engine].verdicts, reason_codes=late[b.engine].reason_codes)
+                if b.engine in late
+                else b
                 for b in kept.ballots
             ]
             decided = kept.submission.decided(ballots, kept.shed, kept.terms, self._names)

@@ -1,11 +1,11 @@
 """How decisions go back to whoever asked: one call of a `Reply` for what was asked at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 
 import numpy as np
 
-from arbhub.columns import Decisions
+from arbhub.columns import Decisions, Ticks
 from arbhub.rows import Decision
 
 Decided = Decisions | list[Decision]
@@ -31,6 +31,17 @@ class Joined:
                 self._reply(_joined(known))
 
         return take
+
+
+def in_parts(ticks: Ticks, max_rows: int, reply: Reply) -> Iterator[tuple[Ticks, Reply]]:
+    """Ticks in parts of at most so many, each with whom to answer; `reply` is called once all of them are."""
+    if len(ticks) <= max_rows:
+        yield ticks, reply
+        return
+    starts = range(0, len(ticks), max_rows)
+    joined = Joined(len(starts), reply)
+    for number, start in enumerate(starts):
+        yield ticks.slice(start, start + max_rows), joined.part(number)
 
 
 def _joined(parts: list[Decisions]) -> Decisions:

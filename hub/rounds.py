@@ -49,6 +49,8 @@ class Round(Generic[T]):
     spared: Sequence[str] = ()
     """Those of the asked who are not asked in fact, and whose silence is known."""
     answers: dict[str, Answer] = field(default_factory=dict)
+    answered_ns: dict[str, int] = field(default_factory=dict)
+    """When they came."""
     shed: list[Ints] = field(default_factory=list)
     """Rows that were shed on the way to an engine."""
 
@@ -115,7 +117,7 @@ class Rounds(Generic[T]):
         if len(answer) != round_.rows:
             return Arrival.MALFORMED
         del round_.due_ns[engine]
-        round_.answers[engine] = answer
+        round_.answers[engine], round_.answered_ns[engine] = answer, now_ns
         self._settle(round_)
         return Arrival.COUNTED
 

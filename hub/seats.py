@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import structlog
@@ -29,21 +29,29 @@ from hub.references import References
 log = structlog.get_logger()
 
 
+class LateAnswer(NamedTuple):
+    """Verdicts that came too late, what their reason numbers meant, and when they came (monotonic ns)."""
+
+    verdicts: Answer
+    reason_codes: Ints
+    arrived_ns: int
+
+
 @dataclass(slots=True)
 class Case:
     """What a round is about, as columns or rows, encoded once for all who are asked over the wire.
 
     `keys` has one a row: newer rows supersede older ones of the same instrument and pair of legs.
 
-    `reason_codes` has, for each engine that answered, what its reason numbers meant when it did. `late` has verdicts
-    that came too late, with the same; None while there are none.
+    `reason_codes` has, for each engine that answered, what its reason numbers meant when it did. `late` has what came
+    too late; None while there is nothing.
     """
 
     number: int
     opportunities: Opportunities | list[Opportunity]
     keys: Ints
     reason_codes: dict[str, Ints] = field(default_factory=dict)
-    late: dict[str, tuple[Answer, Ints]] | None = None
+    late: dict[str, LateAnswer] | None = None
     _columns: list[bytes] | None = None
     _depth: list[bytes] | None = None
 

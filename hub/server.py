@@ -21,6 +21,7 @@ from arbhub.security.certificates import credentials_of
 from arbhub.service import OnReady, OpenStreams, ServiceError, serving, settle_memory
 from arbhub.settings.schema import Settings
 from arbhub.settings.source import Source
+from arbhub.telemetry import tracing
 from arbhub.v1 import hub_pb2
 from hub.admin.acts import Admin
 from hub.admin.memory import Memory
@@ -31,6 +32,7 @@ from hub.reference_store import second_level
 from hub.session import MAX_UNREAD_S, RefusedError, Session, leg
 from hub.single import Judged, UnknownNameError, judged, tick_of
 from hub.status import status
+from hub.tracing import Names, RoundTraces
 
 SERVICE = "arbhub.v1.Hub"
 ANSWER_RESERVE_S = 0.001  # of the caller's deadline at least, to carry the answer back
@@ -257,10 +259,13 @@ async def run(
     try:
         listen, drain = settings.hub.listen, servicer.drain
         async with (
+            tracing(settings.traces, "hub") as traces,
             second_level(settings.redis, hub) as hub.reference_store,
             operated(hub, admin, backing or Backing(), closure, shutdown),
             serving(listen, servicer.register, [SERVICE], on_ready, drain, credentials) as port,
         ):
+            if traces is not None:
+                hub.traces = RoundTraces(traces, Names(hub.universe, hub.reasons.names, hub.seats))
             log.info("serving", service="hub", port=port, config_version=hub.version)
             settle_memory()
             ended = asyncio.create_task(shutdown.wait())

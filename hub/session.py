@@ -127,7 +127,7 @@ class Session:
         ticks = self._translated(decode_ticks(message))
         self.unanswered += 1
         version = self._hub.version  # that it is judged by, whatever is in force when it is answered
-        self._hub.submit(ticks, lambda decided: self._answer(batch_id, received_ns, version, decided))
+        self._hub.submit(ticks, lambda decided: self._answer(batch_id, received_ns, version, decided), received_ns)
 
     def _plain(self, frame: bytes) -> bool:
         """Take a batch that is laid out as our own clients do; False where it is none, and protobuf has to read it."""
@@ -154,7 +154,7 @@ class Session:
             rows.append(Tick(t.ts_ns, instruments[t.instrument], venues[t.venue], *t[3:]))
         self.unanswered += 1
         version = self._hub.version
-        self._hub.submit_rows(rows, lambda decided: self._answer(batch_id, received_ns, version, decided))
+        self._hub.submit_rows(rows, lambda decided: self._answer(batch_id, received_ns, version, decided), received_ns)
         return True
 
     def _translated(self, t: Ticks) -> Ticks:

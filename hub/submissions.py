@@ -41,7 +41,8 @@ class Submission:
     """Columns. `binding`: it came over the stream, so what is approved is traded.
 
     `connection` is the executor's at the time: only that one knows the books that the batch was judged by. `terms`
-    are those of the configuration in force then, by which engines judge it too.
+    are those of the configuration in force then, by which engines judge it too. `received_ns` is when it came in
+    (monotonic); 0 where nobody has said.
     """
 
     ticks: Ticks
@@ -51,6 +52,7 @@ class Submission:
     binding: bool
     connection: int
     terms: Terms
+    received_ns: int = 0
     case: Case | None = None
 
     def asked(self) -> Opportunities:
@@ -73,6 +75,7 @@ class RowSubmission:
     binding: bool
     connection: int
     terms: Terms
+    received_ns: int = 0
     case: Case | None = None
 
     def asked(self) -> list[Opportunity]:

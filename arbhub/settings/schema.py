@@ -18,6 +18,7 @@ from arbhub.settings.sandbox import SandboxSettings
 from arbhub.settings.secret import SecretUrl
 from arbhub.settings.section import Address, AddressOrNone, Amount, Count, File, HostPortOrNone, Limit, Section
 from arbhub.settings.tls import TlsSettings
+from arbhub.settings.traces import TracesSettings
 
 DAY_MS = 86_400_000.0  # a time that is added to others has to end
 Fee = Annotated[float, Field(allow_inf_nan=False)]
@@ -119,6 +120,7 @@ class Settings(Section):
     reference: ReferenceSettings = ReferenceSettings()
     redis: RedisSettings = RedisSettings()
     tls: TlsSettings = TlsSettings()
+    traces: TracesSettings = TracesSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

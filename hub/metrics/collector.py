@@ -32,6 +32,7 @@ FAMILIES: tuple[Families, ...] = (
     results.ledger_lag,
     process.loop,
     process.memory,
+    process.traces,
 )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from prometheus_client.core import Metric
 
 from hub.hub import Hub
-from hub.metrics.families import gauge, histogram
+from hub.metrics.families import counter, gauge, histogram
 from hub.pulse import Pulse
 
 LIMITS = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # by controller; version 2 of cgroups names none
@@ -22,6 +22,16 @@ def loop(_: Hub, pulse: Pulse) -> Iterator[Metric]:
 def memory(_: Hub, __: Pulse) -> Iterator[Metric]:
     """What `process_resident_memory_bytes` is held against."""
     yield gauge("memory_limit_bytes", "Memory that the process may have: its container's, or all.", memory_limit())
+
+
+def traces(hub: Hub, _: Pulse) -> Iterator[Metric]:
+    """What became of spans; nothing where ticks are not traced."""
+    if hub.traces is None:
+        return
+    kept = hub.traces.traces
+    yield counter("trace_spans_sent", "Spans that the collector has taken.", kept.sent)
+    yield counter("trace_spans_dropped", "Spans that it did not take, or not in time.", kept.dropped)
+    yield counter("traces_dropped", "Ticks to be traced for which there was no time.", kept.dropped_traces)
 
 
 def memory_limit(root: Path = Path("/")) -> int:
