@@ -27,8 +27,9 @@ from opentelemetry.sdk.resources import Resource
 
 from arbhub.service import ServiceError
 from arbhub.settings.traces import TracesSettings
-from arbhub.spans import Material, Span
-from arbhub.traceids import Sampling, span_id
+from arbhub.spans import Material
+from arbhub.spanwire import encode_span
+from arbhub.traceids import Sampling
 from arbhub.wire import nested, submessage
 
 METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -62,9 +63,6 @@ RESOURCE_SPANS = Request.RESOURCE_SPANS_FIELD_NUMBER
 RESOURCE = trace_pb2.ResourceSpans.RESOURCE_FIELD_NUMBER
 SCOPE_SPANS = trace_pb2.ResourceSpans.SCOPE_SPANS_FIELD_NUMBER
 SCOPE = trace_pb2.ScopeSpans.SCOPE_FIELD_NUMBER
-SPANS = trace_pb2.ScopeSpans.SPANS_FIELD_NUMBER
-ERROR = trace_pb2.Status.STATUS_CODE_ERROR
-SAMPLED = 1  # of the W3C trace flags
 
 log = structlog.get_logger()
 
@@ -145,7 +143,7 @@ class Exporter:
             self._ready.popleft()
             self._ticks -= len(waiting.material)
         try:
-            self._queue([encoded(span) for span in waiting.material.spans(row)])
+            self._queue([encode_span(span) for span in waiting.material.spans(row)])
         except Exception:
             self.dropped_traces += 1
             log.exception("a trace could not be made")
@@ -233,24 +231,6 @@ class Exporter:
         if lost or self.dropped or self.dropped_traces:
             lost_spans, lost_traces = self.dropped + len(self._spans), self.dropped_traces + self._rows
             log.warning("not everything was traced", spans=lost_spans, traces=lost_traces)
-
-
-def encoded(span: Span) -> bytes:
-    """A span as the field of its scope."""
-    message = trace_pb2.Span(
-        trace_id=span.trace_id,
-        span_id=span_id(span.trace_id, span.role),
-        parent_span_id=span_id(span.trace_id, span.parent) if span.parent else b"",
-        flags=SAMPLED,
-        name=span.name,
-        kind=trace_pb2.Span.SpanKind.ValueType(span.kind),
-        start_time_unix_nano=max(0, span.start_ns),
-        end_time_unix_nano=max(0, span.start_ns, span.end_ns),
-        attributes=_attributes(span.attributes),
-    )
-    if span.error:
-        message.status.code, message.status.message = ERROR, span.error
-    return submessage(SPANS, message.SerializeToString())
 
 
 def _attributes(values: Mapping[str, object]) -> list[KeyValue]:

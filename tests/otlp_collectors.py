@@ -122,12 +122,16 @@ class ChoosyCollector(ReceivingCollector):
 
 
 def parents(spans: Iterable[Received]) -> dict[str, list[str]]:
-    """The tree of a trace by name: what stands below what; the root stands below ""."""
+    """The tree of a trace by name: what stands below what; the root stands below "".
+
+    What has a parent that is not among them stands below "nowhere".
+    """
     found, names = dict[str, list[str]](), dict[bytes, str]()
     for received in spans:
         assert received.span.span_id not in names, f"{received.name} has the id of {names[received.span.span_id]}"
         names[received.span.span_id] = received.name
     for received in spans:
-        parent = names[received.span.parent_span_id] if received.span.parent_span_id else ""
+        parent_id = received.span.parent_span_id
+        parent = names.get(parent_id, "nowhere") if parent_id else ""
         found.setdefault(parent, []).append(received.name)
     return {parent: sorted(children) for parent, children in found.items()}

@@ -101,10 +101,16 @@ def ticks_of(universe: Universe, rows: Sequence[Tick]) -> Ticks:
     )
 
 
-def settings(executor: str = "127.0.0.1:1", engines: dict[str, Any] | None = None, **hub: Any) -> Settings:
+def settings(
+    executor: str = "127.0.0.1:1",
+    engines: dict[str, Any] | None = None,
+    traces: dict[str, Any] | None = None,
+    **hub: Any,
+) -> Settings:
     """A hub on any free port; engines in-process where nothing else is said."""
     given = {"deadline_ms": LONG_MS, "listen": "127.0.0.1:0", "http_listen": "", **hub}
-    return Settings.model_validate({"hub": given, "executor": {"listen": executor}, "engines": engines or {}})
+    sections = {"hub": given, "executor": {"listen": executor}, "engines": engines or {}, "traces": traces or {}}
+    return Settings.model_validate(sections)
 
 
 @contextlib.asynccontextmanager
