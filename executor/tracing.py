@@ -36,6 +36,9 @@ class TradeTraces:
         self._traces = traces
         self._trades: OrderedDict[tuple[int, int], _Trade] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._trades)
+
     def took(self, epoch: int, decisions: Decisions, venues: Sequence[str]) -> None:
         """Approved decisions of an epoch, on their way to the gate; `venues` are those of their ids."""
         d, now_ns = decisions, time.time_ns()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from otlp_collectors import ReceivingCollector, Received, parents
+from otlp_collectors import Received, ReceivingCollector, parents
 from running_arbhub import RunningArbhub
 
 from arbhub.traceids import trace_id

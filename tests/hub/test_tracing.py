@@ -21,7 +21,7 @@ from hub_probes import (
     settings,
     status_of,
 )
-from otlp_collectors import ReceivingCollector, Received, parents
+from otlp_collectors import Received, ReceivingCollector, parents
 from test_metrics import scraped
 
 from arbhub.traceids import Sampling, span_id, trace_id
@@ -35,7 +35,7 @@ NEVER = {"failures": float("inf"), "failure_ratio": float("inf")}
 async def traced(
     collector: str, rate: float, *fakes: FakeEngine, **hub: Any
 ) -> AsyncIterator[tuple[FeedClient, ScriptedExecutor]]:
-    """A client of a hub with an executor that sends its traces to a collector; real engines inside but for the fakes."""
+    """A client of a hub that sends its traces to a collector, with an executor; real engines inside but for fakes."""
     executor = ScriptedExecutor()
     async with contextlib.AsyncExitStack() as stack:
         address = await stack.enter_async_context(executor.served())

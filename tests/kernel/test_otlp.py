@@ -130,6 +130,7 @@ async def test_a_black_hole_is_left_for_a_new_connection() -> None:
             wire.forsake()
             exporter.offer(Ticks(), [1])
             await collector.until(lambda: trace_id("", 1, 1) in collector.traces(), "the second")
+        assert exporter.dropped == 0
 
 
 async def test_rejected_spans_do_not_count_as_sent() -> None:
