@@ -2,7 +2,7 @@
 
     offer ─▶ material ─▶ spans, a few at a turn ─▶ queue ─▶ one call under way at a time
 
-Spans are made in turns of a fifth of a millisecond with a rest between them, as a thread that encodes would hold the
+Spans are made in turns of half a millisecond with a rest between them, as a thread that encodes would hold the
 interpreter for five. Material and queue are bounded; what does not fit is dropped and counted. A call has a deadline,
 and a collector that lets it pass gets a new connection. The end takes LAST_S at most, whatever the collector does.
 OpenTelemetry's own exporter costs several times as much a span (docs/tuning.md); its resource and messages are used.
@@ -33,9 +33,10 @@ from arbhub.traceids import Sampling
 from arbhub.wire import nested, submessage
 
 METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-TURN_NS = 200_000  # spans are made for so long at a turn, and for one tick more
-REST_S = 0.005
-HELD_REST_S = 0.05  # while all that waits is held back
+TURN_NS = 500_000  # spans are made for so long at a turn, and for one tick more
+REST_S = 0.05  # before each turn: a few ticks together cost half of what they do one by one
+SHORT_REST_S = 0.005  # while MANY wait
+MANY = 50
 MAX_WAITING = 2048  # ticks whose spans are to be made
 MAX_TICKS = 32768  # ticks whose data are kept alive for it
 SEND_S = 0.5
@@ -125,8 +126,8 @@ class Exporter:
             await self._woken.wait()
             self._woken.clear()
             while self._ready or self._held:
+                await asyncio.sleep(SHORT_REST_S if self._ready and self._rows > MANY else REST_S)
                 self._turn(time.monotonic_ns())
-                await asyncio.sleep(REST_S if self._ready else HELD_REST_S)
 
     def _turn(self, now_ns: int) -> None:
         while self._held and self._held[0].due_ns <= now_ns:

@@ -1,7 +1,7 @@
 """A span's wire form, opentelemetry.proto.trace.v1.Span, byte by byte: protobuf takes three times as long.
 
-What a span says is mostly what others said before it: the same names, reasons and venues. An attribute with a text in
-it is made once and remembered, so what is left is little more than joining bytes. Pure.
+What a span says is mostly what others said before it: the same names, reasons and venues. An attribute with a text or a
+small number is made once and remembered, so what is left is little more than joining bytes. Pure.
 """
 
 from functools import lru_cache
@@ -24,6 +24,7 @@ REAL = Struct("<d")
 ERROR = 2  # Status.STATUS_CODE_ERROR
 SAMPLED = varint(FLAGS << 3 | 5) + b"\x01\x00\x00\x00"  # the W3C trace flag
 INT64 = (1 << 64) - 1
+SMALL = 4096  # numbers below it come again and again
 
 
 def encode_span(span: Span) -> bytes:
@@ -38,10 +39,10 @@ def encode_span(span: Span) -> bytes:
         if isinstance(value, float):
             if value == value:  # noqa: PLR0124  # no NaN
                 parts += (_before_double(key), REAL.pack(value))
-        elif isinstance(value, str | bool):
+        elif isinstance(value, str) or (value is not None and -1 < value < SMALL):
             parts.append(_remembered(key, value))
         elif value is not None:
-            parts.append(_attribute(key, varint(WHOLE << 3) + varint(value & INT64)))
+            parts.append(_attribute(key, _whole(value)))
     if span.error:
         parts.append(_failed(span.error))
     body = b"".join(parts)
@@ -53,11 +54,15 @@ def _named(name: str, kind: int) -> bytes:
     return submessage(NAME, name.encode()) + varint(KIND << 3) + varint(kind) + SAMPLED
 
 
-@lru_cache(maxsize=4096)
-def _remembered(key: str, value: str | bool) -> bytes:
-    if isinstance(value, bool):
-        return _attribute(key, varint(TRUTH << 3) + varint(value))
-    return _attribute(key, submessage(TEXT, value.encode()))
+@lru_cache(maxsize=4096, typed=True)  # as 1 is no True on the wire
+def _remembered(key: str, value: str | int) -> bytes:
+    if isinstance(value, str):
+        return _attribute(key, submessage(TEXT, value.encode()))
+    return _attribute(key, varint(TRUTH << 3) + varint(value) if isinstance(value, bool) else _whole(value))
+
+
+def _whole(value: int) -> bytes:
+    return varint(WHOLE << 3) + varint(value & INT64)
 
 
 @lru_cache(maxsize=256)
