@@ -5,10 +5,13 @@ books of none.
 """
 
 import time
+from collections import defaultdict
+from collections.abc import Iterator
 from itertools import islice
 
-from arbhub.state import FillRow, LedgerValues
+from arbhub.state import FillRow, LedgerValues, Pnl
 from arbhub.v1 import hub_pb2
+from arbhub.v1.ledger_pb2 import TradingState
 from hub.hub import Hub
 from hub.reference_store import ReferenceStore
 from hub.seats import Seat
@@ -20,7 +23,7 @@ MAX_BOOKS = 4096
 
 def status(hub: Hub) -> hub_pb2.Status:
     """Everything as of now."""
-    s, snapshot = hub.statistics, hub.ledger()
+    s, snapshot, risk, trading = hub.statistics, hub.ledger(), hub.settings.risk, hub.view.trading
     ledger = snapshot.values if snapshot else LedgerValues()
     return hub_pb2.Status(
         epoch=hub.epoch,
@@ -30,7 +33,7 @@ def status(hub: Hub) -> hub_pb2.Status:
         approved=s.approved,
         rejected=dict(s.rejected),
         denied=dict(s.denied),
-        engines=[_engine(seat) for seat in hub.seats],
+        engines=[_engine(hub, seat) for seat in hub.seats],
         books=_books(hub),
         edges=[_edge(hub, *item) for item in islice(reversed(s.edges.items()), MAX_EDGES)],
         positions=[
@@ -41,8 +44,30 @@ def status(hub: Hub) -> hub_pb2.Status:
         fills=s.fills,
         last_fills=[_fill(fill) for fill in s.last_fills],
         decision_latency=_latency(Quantiles.of(s.decision_ms)),
+        trading_state=TradingState.ValueType(trading.in_force(risk)),
+        why=trading.why,
+        results=[*_results(ledger)],
+        limits=hub_pb2.LimitStatus(
+            max_daily_loss=risk.max_daily_loss, max_drawdown=risk.max_drawdown, max_exposure=risk.max_exposure
+        ),
         reference_store=_reference_store(hub.reference_store),
     )
+
+
+def _results(ledger: LedgerValues) -> Iterator[hub_pb2.ResultStatus]:
+    exposure: defaultdict[str, float] = defaultdict(float)
+    for (_, symbol), (quantity, mark) in ledger.positions.items():
+        exposure[symbol.partition("/")[2]] += abs(quantity) * mark
+    for asset in sorted({*ledger.pnl, *exposure}):
+        pnl = ledger.pnl.get(asset, Pnl())
+        yield hub_pb2.ResultStatus(
+            asset=asset,
+            day=pnl.day,
+            realised_day=pnl.realised_day,
+            cumulative=pnl.cumulative,
+            high_water=pnl.high_water,
+            exposure=exposure[asset],
+        )
 
 
 def _reference_store(store: ReferenceStore | None) -> hub_pb2.ReferenceStoreStatus | None:
@@ -59,7 +84,7 @@ def _reference_store(store: ReferenceStore | None) -> hub_pb2.ReferenceStoreStat
     )
 
 
-def _engine(seat: Seat) -> hub_pb2.EngineStatus:
+def _engine(hub: Hub, seat: Seat) -> hub_pb2.EngineStatus:
     t = seat.tally
     return hub_pb2.EngineStatus(
         name=seat.name,
@@ -69,6 +94,8 @@ def _engine(seat: Seat) -> hub_pb2.EngineStatus:
         judged=t.judged,
         rejected=t.rejected,
         timeouts=t.timeouts,
+        mode=hub.settings.engines.table()[seat.name].mode,
+        breaker=seat.breaker.state.value,
     )
 
 
@@ -94,7 +121,7 @@ def _edge(hub: Hub, instrument: int, edge: LastEdge) -> hub_pb2.EdgeStatus:
 
 
 def _latency(q: Quantiles) -> hub_pb2.LatencyStatus:
-    return hub_pb2.LatencyStatus(p50_ms=q.p50_ms, p99_ms=q.p99_ms, max_ms=q.max_ms)
+    return hub_pb2.LatencyStatus(p50_ms=q.p50_ms, p99_ms=q.p99_ms, max_ms=q.max_ms, p99_99_ms=q.p99_99_ms)
 
 
 def _fill(f: FillRow) -> str:

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from arbhub.v1 import decision_pb2 as arbhub_dot_v1_dot_decision__pb2
+from arbhub.v1 import ledger_pb2 as arbhub_dot_v1_dot_ledger__pb2
 from arbhub.v1 import market_pb2 as arbhub_dot_v1_dot_market__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61rbhub/v1/hub.proto\x12\tarbhub.v1\x1a\x18\x61rbhub/v1/decision.proto\x1a\x16\x61rbhub/v1/market.proto\"n\n\rStreamRequest\x12-\n\treference\x18\x01 \x01(\x0b\x32\x18.arbhub.v1.ReferenceDataH\x00\x12%\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x14.arbhub.v1.TickBatchH\x00\x42\x07\n\x05\x66rame\"D\n\tTickBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12%\n\x05ticks\x18\x02 \x01(\x0b\x32\x16.arbhub.v1.TickColumns\"d\n\x0bStreamReply\x12!\n\x05names\x18\x01 \x01(\x0b\x32\x10.arbhub.v1.NamesH\x00\x12)\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x18.arbhub.v1.DecisionBatchH\x00\x42\x07\n\x05\x66rame\"9\n\x05Names\x12\x0e\n\x06venues\x18\x01 \x03(\t\x12\x0f\n\x07symbols\x18\x02 \x03(\t\x12\x0f\n\x07\x65ngines\x18\x03 \x03(\t\"\x99\x01\n\rDecisionBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x16\n\x0e\x63onfig_version\x18\x03 \x01(\t\x12\x0f\n\x07reasons\x18\x04 \x03(\t\x12-\n\tdecisions\x18\x05 \x01(\x0b\x32\x1a.arbhub.v1.DecisionColumns\x12\x0f\n\x07held_ns\x18\x06 \x01(\x04\"\x89\x01\n\x0f\x45valuateRequest\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\r\n\x05ts_ns\x18\x03 \x01(\x03\x12\x11\n\tbid_price\x18\x04 \x03(\x01\x12\x10\n\x08\x62id_size\x18\x05 \x03(\x01\x12\x11\n\task_price\x18\x06 \x03(\x01\x12\x10\n\x08\x61sk_size\x18\x07 \x03(\x01\"\x8f\x02\n\rEvaluateReply\x12\x10\n\x08\x61pproved\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\tbuy_venue\x18\x03 \x01(\t\x12\x12\n\nsell_venue\x18\x04 \x01(\t\x12\x16\n\x0egross_edge_bps\x18\x05 \x01(\x01\x12\x0f\n\x07\x66\x65\x65_bps\x18\x06 \x01(\x01\x12\x14\n\x0cslippage_bps\x18\x07 \x01(\x01\x12\x14\n\x0cnet_edge_bps\x18\x08 \x01(\x01\x12\x10\n\x08quantity\x18\t \x01(\x01\x12\x11\n\tbuy_limit\x18\n \x01(\x01\x12\x12\n\nsell_limit\x18\x0b \x01(\x01\x12\x16\n\x0e\x63onfig_version\x18\x0c \x01(\t\x12\x0f\n\x07held_ns\x18\r \x01(\x04\"#\n\x0cWatchRequest\x12\x13\n\x0binterval_ms\x18\x01 \x01(\r\"\xb1\x05\n\x06Status\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x16\n\x0e\x63onfig_version\x18\x02 \x01(\t\x12\x13\n\x0b\x65xecutor_up\x18\x03 \x01(\x08\x12\r\n\x05ticks\x18\x04 \x01(\x04\x12\x10\n\x08\x61pproved\x18\x05 \x01(\x04\x12\x31\n\x08rejected\x18\x06 \x03(\x0b\x32\x1f.arbhub.v1.Status.RejectedEntry\x12-\n\x06\x64\x65nied\x18\x07 \x03(\x0b\x32\x1d.arbhub.v1.Status.DeniedEntry\x12(\n\x07\x65ngines\x18\x08 \x03(\x0b\x32\x17.arbhub.v1.EngineStatus\x12$\n\x05\x62ooks\x18\t \x03(\x0b\x32\x15.arbhub.v1.BookStatus\x12$\n\x05\x65\x64ges\x18\n \x03(\x0b\x32\x15.arbhub.v1.EdgeStatus\x12,\n\tpositions\x18\x0b \x03(\x0b\x32\x19.arbhub.v1.PositionStatus\x12\'\n\x03pnl\x18\x0c \x03(\x0b\x32\x1a.arbhub.v1.Status.PnlEntry\x12\r\n\x05\x66ills\x18\r \x01(\x04\x12\x12\n\nlast_fills\x18\x0e \x03(\t\x12\x32\n\x10\x64\x65\x63ision_latency\x18\x0f \x01(\x0b\x32\x18.arbhub.v1.LatencyStatus\x12\x38\n\x0freference_store\x18\x18 \x01(\x0b\x32\x1f.arbhub.v1.ReferenceStoreStatus\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0b\x44\x65niedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a*\n\x08PnlEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x8c\x01\n\x14ReferenceStoreStatus\x12\n\n\x02up\x18\x01 \x01(\x08\x12\x0f\n\x07outages\x18\x02 \x01(\x04\x12\x15\n\rloaded_unix_s\x18\x03 \x01(\x01\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x04\x12\x0f\n\x07refused\x18\x05 \x01(\x04\x12\x0e\n\x06pushes\x18\x06 \x01(\x04\x12\x0e\n\x06\x64\x65tail\x18\x07 \x01(\t\"?\n\rLatencyStatus\x12\x0e\n\x06p50_ms\x18\x01 \x01(\x01\x12\x0e\n\x06p99_ms\x18\x02 \x01(\x01\x12\x0e\n\x06max_ms\x18\x03 \x01(\x01\"\x96\x01\n\x0c\x45ngineStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\x12\n\n\x02up\x18\x03 \x01(\x08\x12)\n\x07latency\x18\x04 \x01(\x0b\x32\x18.arbhub.v1.LatencyStatus\x12\x0e\n\x06judged\x18\x05 \x01(\x04\x12\x10\n\x08rejected\x18\x06 \x01(\x04\x12\x10\n\x08timeouts\x18\x07 \x01(\x04\"e\n\nBookStatus\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\x0b\n\x03\x62id\x18\x03 \x01(\x01\x12\x0b\n\x03\x61sk\x18\x04 \x01(\x01\x12\x0e\n\x06\x61ge_ms\x18\x05 \x01(\x01\x12\x0e\n\x06usable\x18\x06 \x01(\x08\"\x82\x01\n\nEdgeStatus\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x11\n\tbuy_venue\x18\x02 \x01(\t\x12\x12\n\nsell_venue\x18\x03 \x01(\t\x12\x16\n\x0egross_edge_bps\x18\x04 \x01(\x01\x12\x14\n\x0cnet_edge_bps\x18\x05 \x01(\x01\x12\x0f\n\x07outcome\x18\x06 \x01(\t\"A\n\x0ePositionStatus\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x01\x32\xbe\x01\n\x03Hub\x12>\n\x06Stream\x12\x18.arbhub.v1.StreamRequest\x1a\x16.arbhub.v1.StreamReply(\x01\x30\x01\x12@\n\x08\x45valuate\x12\x1a.arbhub.v1.EvaluateRequest\x1a\x18.arbhub.v1.EvaluateReply\x12\x35\n\x05Watch\x12\x17.arbhub.v1.WatchRequest\x1a\x11.arbhub.v1.Status0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61rbhub/v1/hub.proto\x12\tarbhub.v1\x1a\x18\x61rbhub/v1/decision.proto\x1a\x16\x61rbhub/v1/ledger.proto\x1a\x16\x61rbhub/v1/market.proto\"n\n\rStreamRequest\x12-\n\treference\x18\x01 \x01(\x0b\x32\x18.arbhub.v1.ReferenceDataH\x00\x12%\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x14.arbhub.v1.TickBatchH\x00\x42\x07\n\x05\x66rame\"D\n\tTickBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12%\n\x05ticks\x18\x02 \x01(\x0b\x32\x16.arbhub.v1.TickColumns\"d\n\x0bStreamReply\x12!\n\x05names\x18\x01 \x01(\x0b\x32\x10.arbhub.v1.NamesH\x00\x12)\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x18.arbhub.v1.DecisionBatchH\x00\x42\x07\n\x05\x66rame\"9\n\x05Names\x12\x0e\n\x06venues\x18\x01 \x03(\t\x12\x0f\n\x07symbols\x18\x02 \x03(\t\x12\x0f\n\x07\x65ngines\x18\x03 \x03(\t\"\x99\x01\n\rDecisionBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x16\n\x0e\x63onfig_version\x18\x03 \x01(\t\x12\x0f\n\x07reasons\x18\x04 \x03(\t\x12-\n\tdecisions\x18\x05 \x01(\x0b\x32\x1a.arbhub.v1.DecisionColumns\x12\x0f\n\x07held_ns\x18\x06 \x01(\x04\"\x89\x01\n\x0f\x45valuateRequest\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\r\n\x05ts_ns\x18\x03 \x01(\x03\x12\x11\n\tbid_price\x18\x04 \x03(\x01\x12\x10\n\x08\x62id_size\x18\x05 \x03(\x01\x12\x11\n\task_price\x18\x06 \x03(\x01\x12\x10\n\x08\x61sk_size\x18\x07 \x03(\x01\"\x8f\x02\n\rEvaluateReply\x12\x10\n\x08\x61pproved\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\tbuy_venue\x18\x03 \x01(\t\x12\x12\n\nsell_venue\x18\x04 \x01(\t\x12\x16\n\x0egross_edge_bps\x18\x05 \x01(\x01\x12\x0f\n\x07\x66\x65\x65_bps\x18\x06 \x01(\x01\x12\x14\n\x0cslippage_bps\x18\x07 \x01(\x01\x12\x14\n\x0cnet_edge_bps\x18\x08 \x01(\x01\x12\x10\n\x08quantity\x18\t \x01(\x01\x12\x11\n\tbuy_limit\x18\n \x01(\x01\x12\x12\n\nsell_limit\x18\x0b \x01(\x01\x12\x16\n\x0e\x63onfig_version\x18\x0c \x01(\t\x12\x0f\n\x07held_ns\x18\r \x01(\x04\"#\n\x0cWatchRequest\x12\x13\n\x0binterval_ms\x18\x01 \x01(\r\"\xc0\x06\n\x06Status\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x16\n\x0e\x63onfig_version\x18\x02 \x01(\t\x12\x13\n\x0b\x65xecutor_up\x18\x03 \x01(\x08\x12\r\n\x05ticks\x18\x04 \x01(\x04\x12\x10\n\x08\x61pproved\x18\x05 \x01(\x04\x12\x31\n\x08rejected\x18\x06 \x03(\x0b\x32\x1f.arbhub.v1.Status.RejectedEntry\x12-\n\x06\x64\x65nied\x18\x07 \x03(\x0b\x32\x1d.arbhub.v1.Status.DeniedEntry\x12(\n\x07\x65ngines\x18\x08 \x03(\x0b\x32\x17.arbhub.v1.EngineStatus\x12$\n\x05\x62ooks\x18\t \x03(\x0b\x32\x15.arbhub.v1.BookStatus\x12$\n\x05\x65\x64ges\x18\n \x03(\x0b\x32\x15.arbhub.v1.EdgeStatus\x12,\n\tpositions\x18\x0b \x03(\x0b\x32\x19.arbhub.v1.PositionStatus\x12\'\n\x03pnl\x18\x0c \x03(\x0b\x32\x1a.arbhub.v1.Status.PnlEntry\x12\r\n\x05\x66ills\x18\r \x01(\x04\x12\x12\n\nlast_fills\x18\x0e \x03(\t\x12\x32\n\x10\x64\x65\x63ision_latency\x18\x0f \x01(\x0b\x32\x18.arbhub.v1.LatencyStatus\x12.\n\rtrading_state\x18\x14 \x01(\x0e\x32\x17.arbhub.v1.TradingState\x12\x0b\n\x03why\x18\x15 \x01(\t\x12(\n\x07results\x18\x16 \x03(\x0b\x32\x17.arbhub.v1.ResultStatus\x12&\n\x06limits\x18\x17 \x01(\x0b\x32\x16.arbhub.v1.LimitStatus\x12\x38\n\x0freference_store\x18\x18 \x01(\x0b\x32\x1f.arbhub.v1.ReferenceStoreStatus\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0b\x44\x65niedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a*\n\x08PnlEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x8c\x01\n\x14ReferenceStoreStatus\x12\n\n\x02up\x18\x01 \x01(\x08\x12\x0f\n\x07outages\x18\x02 \x01(\x04\x12\x15\n\rloaded_unix_s\x18\x03 \x01(\x01\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x04\x12\x0f\n\x07refused\x18\x05 \x01(\x04\x12\x0e\n\x06pushes\x18\x06 \x01(\x04\x12\x0e\n\x06\x64\x65tail\x18\x07 \x01(\t\"z\n\x0cResultStatus\x12\r\n\x05\x61sset\x18\x01 \x01(\t\x12\x0b\n\x03\x64\x61y\x18\x02 \x01(\x03\x12\x14\n\x0crealised_day\x18\x03 \x01(\x01\x12\x12\n\ncumulative\x18\x04 \x01(\x01\x12\x12\n\nhigh_water\x18\x05 \x01(\x01\x12\x10\n\x08\x65xposure\x18\x06 \x01(\x01\"Q\n\x0bLimitStatus\x12\x16\n\x0emax_daily_loss\x18\x01 \x01(\x01\x12\x14\n\x0cmax_drawdown\x18\x02 \x01(\x01\x12\x14\n\x0cmax_exposure\x18\x03 \x01(\x01\"R\n\rLatencyStatus\x12\x0e\n\x06p50_ms\x18\x01 \x01(\x01\x12\x0e\n\x06p99_ms\x18\x02 \x01(\x01\x12\x0e\n\x06max_ms\x18\x03 \x01(\x01\x12\x11\n\tp99_99_ms\x18\x04 \x01(\x01\"\xb5\x01\n\x0c\x45ngineStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\x12\n\n\x02up\x18\x03 \x01(\x08\x12)\n\x07latency\x18\x04 \x01(\x0b\x32\x18.arbhub.v1.LatencyStatus\x12\x0e\n\x06judged\x18\x05 \x01(\x04\x12\x10\n\x08rejected\x18\x06 \x01(\x04\x12\x10\n\x08timeouts\x18\x07 \x01(\x04\x12\x0c\n\x04mode\x18\n \x01(\t\x12\x0f\n\x07\x62reaker\x18\x0b \x01(\t\"e\n\nBookStatus\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\x0b\n\x03\x62id\x18\x03 \x01(\x01\x12\x0b\n\x03\x61sk\x18\x04 \x01(\x01\x12\x0e\n\x06\x61ge_ms\x18\x05 \x01(\x01\x12\x0e\n\x06usable\x18\x06 \x01(\x08\"\x82\x01\n\nEdgeStatus\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x11\n\tbuy_venue\x18\x02 \x01(\t\x12\x12\n\nsell_venue\x18\x03 \x01(\t\x12\x16\n\x0egross_edge_bps\x18\x04 \x01(\x01\x12\x14\n\x0cnet_edge_bps\x18\x05 \x01(\x01\x12\x0f\n\x07outcome\x18\x06 \x01(\t\"A\n\x0ePositionStatus\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x01\x32\xbe\x01\n\x03Hub\x12>\n\x06Stream\x12\x18.arbhub.v1.StreamRequest\x1a\x16.arbhub.v1.StreamReply(\x01\x30\x01\x12@\n\x08\x45valuate\x12\x1a.arbhub.v1.EvaluateRequest\x1a\x18.arbhub.v1.EvaluateReply\x12\x35\n\x05Watch\x12\x17.arbhub.v1.WatchRequest\x1a\x11.arbhub.v1.Status0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,42 +40,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUS_DENIEDENTRY']._serialized_options = b'8\001'
   _globals['_STATUS_PNLENTRY']._loaded_options = None
   _globals['_STATUS_PNLENTRY']._serialized_options = b'8\001'
-  _globals['_STREAMREQUEST']._serialized_start=84
-  _globals['_STREAMREQUEST']._serialized_end=194
-  _globals['_TICKBATCH']._serialized_start=196
-  _globals['_TICKBATCH']._serialized_end=264
-  _globals['_STREAMREPLY']._serialized_start=266
-  _globals['_STREAMREPLY']._serialized_end=366
-  _globals['_NAMES']._serialized_start=368
-  _globals['_NAMES']._serialized_end=425
-  _globals['_DECISIONBATCH']._serialized_start=428
-  _globals['_DECISIONBATCH']._serialized_end=581
-  _globals['_EVALUATEREQUEST']._serialized_start=584
-  _globals['_EVALUATEREQUEST']._serialized_end=721
-  _globals['_EVALUATEREPLY']._serialized_start=724
-  _globals['_EVALUATEREPLY']._serialized_end=995
-  _globals['_WATCHREQUEST']._serialized_start=997
-  _globals['_WATCHREQUEST']._serialized_end=1032
-  _globals['_STATUS']._serialized_start=1035
-  _globals['_STATUS']._serialized_end=1724
-  _globals['_STATUS_REJECTEDENTRY']._serialized_start=1586
-  _globals['_STATUS_REJECTEDENTRY']._serialized_end=1633
-  _globals['_STATUS_DENIEDENTRY']._serialized_start=1635
-  _globals['_STATUS_DENIEDENTRY']._serialized_end=1680
-  _globals['_STATUS_PNLENTRY']._serialized_start=1682
-  _globals['_STATUS_PNLENTRY']._serialized_end=1724
-  _globals['_REFERENCESTORESTATUS']._serialized_start=1727
-  _globals['_REFERENCESTORESTATUS']._serialized_end=1867
-  _globals['_LATENCYSTATUS']._serialized_start=1869
-  _globals['_LATENCYSTATUS']._serialized_end=1932
-  _globals['_ENGINESTATUS']._serialized_start=1935
-  _globals['_ENGINESTATUS']._serialized_end=2085
-  _globals['_BOOKSTATUS']._serialized_start=2087
-  _globals['_BOOKSTATUS']._serialized_end=2188
-  _globals['_EDGESTATUS']._serialized_start=2191
-  _globals['_EDGESTATUS']._serialized_end=2321
-  _globals['_POSITIONSTATUS']._serialized_start=2323
-  _globals['_POSITIONSTATUS']._serialized_end=2388
-  _globals['_HUB']._serialized_start=2391
-  _globals['_HUB']._serialized_end=2581
+  _globals['_STREAMREQUEST']._serialized_start=108
+  _globals['_STREAMREQUEST']._serialized_end=218
+  _globals['_TICKBATCH']._serialized_start=220
+  _globals['_TICKBATCH']._serialized_end=288
+  _globals['_STREAMREPLY']._serialized_start=290
+  _globals['_STREAMREPLY']._serialized_end=390
+  _globals['_NAMES']._serialized_start=392
+  _globals['_NAMES']._serialized_end=449
+  _globals['_DECISIONBATCH']._serialized_start=452
+  _globals['_DECISIONBATCH']._serialized_end=605
+  _globals['_EVALUATEREQUEST']._serialized_start=608
+  _globals['_EVALUATEREQUEST']._serialized_end=745
+  _globals['_EVALUATEREPLY']._serialized_start=748
+  _globals['_EVALUATEREPLY']._serialized_end=1019
+  _globals['_WATCHREQUEST']._serialized_start=1021
+  _globals['_WATCHREQUEST']._serialized_end=1056
+  _globals['_STATUS']._serialized_start=1059
+  _globals['_STATUS']._serialized_end=1891
+  _globals['_STATUS_REJECTEDENTRY']._serialized_start=1753
+  _globals['_STATUS_REJECTEDENTRY']._serialized_end=1800
+  _globals['_STATUS_DENIEDENTRY']._serialized_start=1802
+  _globals['_STATUS_DENIEDENTRY']._serialized_end=1847
+  _globals['_STATUS_PNLENTRY']._serialized_start=1849
+  _globals['_STATUS_PNLENTRY']._serialized_end=1891
+  _globals['_REFERENCESTORESTATUS']._serialized_start=1894
+  _globals['_REFERENCESTORESTATUS']._serialized_end=2034
+  _globals['_RESULTSTATUS']._serialized_start=2036
+  _globals['_RESULTSTATUS']._serialized_end=2158
+  _globals['_LIMITSTATUS']._serialized_start=2160
+  _globals['_LIMITSTATUS']._serialized_end=2241
+  _globals['_LATENCYSTATUS']._serialized_start=2243
+  _globals['_LATENCYSTATUS']._serialized_end=2325
+  _globals['_ENGINESTATUS']._serialized_start=2328
+  _globals['_ENGINESTATUS']._serialized_end=2509
+  _globals['_BOOKSTATUS']._serialized_start=2511
+  _globals['_BOOKSTATUS']._serialized_end=2612
+  _globals['_EDGESTATUS']._serialized_start=2615
+  _globals['_EDGESTATUS']._serialized_end=2745
+  _globals['_POSITIONSTATUS']._serialized_start=2747
+  _globals['_POSITIONSTATUS']._serialized_end=2812
+  _globals['_HUB']._serialized_start=2815
+  _globals['_HUB']._serialized_end=3005
 # @@protoc_insertion_point(module_scope)

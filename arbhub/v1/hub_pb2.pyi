@@ -4,6 +4,7 @@ isort:skip_file
 The hub: ticks in, one decision for each out."""
 
 from arbhub.v1 import decision_pb2 as _decision_pb2
+from arbhub.v1 import ledger_pb2 as _ledger_pb2
 from arbhub.v1 import market_pb2 as _market_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -358,6 +359,10 @@ class Status(_message.Message):
     FILLS_FIELD_NUMBER: _builtins.int
     LAST_FILLS_FIELD_NUMBER: _builtins.int
     DECISION_LATENCY_FIELD_NUMBER: _builtins.int
+    TRADING_STATE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     REFERENCE_STORE_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     config_version: _builtins.str
@@ -365,6 +370,10 @@ class Status(_message.Message):
     ticks: _builtins.int
     approved: _builtins.int
     fills: _builtins.int
+    trading_state: _ledger_pb2.TradingState.ValueType
+    """in force, as Admin.Inspect says it"""
+    why: _builtins.str
+    """the operator's words on it"""
     @_builtins.property
     def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """by reason"""
@@ -392,6 +401,12 @@ class Status(_message.Message):
         """from the batch's receipt to its decisions"""
 
     @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResultStatus]:
+        """by quote asset"""
+
+    @_builtins.property
+    def limits(self) -> Global___LimitStatus: ...
+    @_builtins.property
     def reference_store(self) -> Global___ReferenceStoreStatus:
         """absent where reference data have no second level"""
 
@@ -413,11 +428,15 @@ class Status(_message.Message):
         fills: _builtins.int = ...,
         last_fills: _abc.Iterable[_builtins.str] | None = ...,
         decision_latency: Global___LatencyStatus | None = ...,
+        trading_state: _ledger_pb2.TradingState.ValueType = ...,
+        why: _builtins.str = ...,
+        results: _abc.Iterable[Global___ResultStatus] | None = ...,
+        limits: Global___LimitStatus | None = ...,
         reference_store: Global___ReferenceStoreStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["decision_latency", b"decision_latency", "reference_store", b"reference_store"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision_latency", b"decision_latency", "limits", b"limits", "reference_store", b"reference_store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "books", b"books", "config_version", b"config_version", "decision_latency", b"decision_latency", "denied", b"denied", "edges", b"edges", "engines", b"engines", "epoch", b"epoch", "executor_up", b"executor_up", "fills", b"fills", "last_fills", b"last_fills", "pnl", b"pnl", "positions", b"positions", "reference_store", b"reference_store", "rejected", b"rejected", "ticks", b"ticks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "books", b"books", "config_version", b"config_version", "decision_latency", b"decision_latency", "denied", b"denied", "edges", b"edges", "engines", b"engines", "epoch", b"epoch", "executor_up", b"executor_up", "fills", b"fills", "last_fills", b"last_fills", "limits", b"limits", "pnl", b"pnl", "positions", b"positions", "reference_store", b"reference_store", "rejected", b"rejected", "results", b"results", "ticks", b"ticks", "trading_state", b"trading_state", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -466,25 +485,96 @@ class ReferenceStoreStatus(_message.Message):
 Global___ReferenceStoreStatus: _TypeAlias = ReferenceStoreStatus  # noqa: Y015
 
 @_typing.final
+class ResultStatus(_message.Message):
+    """What trading came to, in a quote asset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSET_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    REALISED_DAY_FIELD_NUMBER: _builtins.int
+    CUMULATIVE_FIELD_NUMBER: _builtins.int
+    HIGH_WATER_FIELD_NUMBER: _builtins.int
+    EXPOSURE_FIELD_NUMBER: _builtins.int
+    asset: _builtins.str
+    day: _builtins.int
+    """that realised_day is of, since 1970-01-01 UTC"""
+    realised_day: _builtins.float
+    cumulative: _builtins.float
+    high_water: _builtins.float
+    """of cumulative, at least 0"""
+    exposure: _builtins.float
+    """gross: open positions at the prices of their last fills"""
+    def __init__(
+        self,
+        *,
+        asset: _builtins.str = ...,
+        day: _builtins.int = ...,
+        realised_day: _builtins.float = ...,
+        cumulative: _builtins.float = ...,
+        high_water: _builtins.float = ...,
+        exposure: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "cumulative", b"cumulative", "day", b"day", "exposure", b"exposure", "high_water", b"high_water", "realised_day", b"realised_day"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResultStatus: _TypeAlias = ResultStatus  # noqa: Y015
+
+@_typing.final
+class LimitStatus(_message.Message):
+    """Of [risk], as in force; inf: none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_DAILY_LOSS_FIELD_NUMBER: _builtins.int
+    MAX_DRAWDOWN_FIELD_NUMBER: _builtins.int
+    MAX_EXPOSURE_FIELD_NUMBER: _builtins.int
+    max_daily_loss: _builtins.float
+    max_drawdown: _builtins.float
+    max_exposure: _builtins.float
+    def __init__(
+        self,
+        *,
+        max_daily_loss: _builtins.float = ...,
+        max_drawdown: _builtins.float = ...,
+        max_exposure: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_daily_loss", b"max_daily_loss", "max_drawdown", b"max_drawdown", "max_exposure", b"max_exposure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitStatus: _TypeAlias = LimitStatus  # noqa: Y015
+
+@_typing.final
 class LatencyStatus(_message.Message):
+    """Of the latest few thousand."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     P50_MS_FIELD_NUMBER: _builtins.int
     P99_MS_FIELD_NUMBER: _builtins.int
     MAX_MS_FIELD_NUMBER: _builtins.int
+    P99_99_MS_FIELD_NUMBER: _builtins.int
     p50_ms: _builtins.float
     p99_ms: _builtins.float
     max_ms: _builtins.float
+    p99_99_ms: _builtins.float
     def __init__(
         self,
         *,
         p50_ms: _builtins.float = ...,
         p99_ms: _builtins.float = ...,
         max_ms: _builtins.float = ...,
+        p99_99_ms: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_ms", b"max_ms", "p50_ms", b"p50_ms", "p99_ms", b"p99_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_ms", b"max_ms", "p50_ms", b"p50_ms", "p99_99_ms", b"p99_99_ms", "p99_ms", b"p99_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -501,12 +591,18 @@ class EngineStatus(_message.Message):
     JUDGED_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     TIMEOUTS_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    BREAKER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     place: _builtins.str
     up: _builtins.bool
     judged: _builtins.int
     rejected: _builtins.int
     timeouts: _builtins.int
+    mode: _builtins.str
+    """active, shadow, off"""
+    breaker: _builtins.str
+    """closed, open, half-open"""
     @_builtins.property
     def latency(self) -> Global___LatencyStatus: ...
     def __init__(
@@ -519,10 +615,12 @@ class EngineStatus(_message.Message):
         judged: _builtins.int = ...,
         rejected: _builtins.int = ...,
         timeouts: _builtins.int = ...,
+        mode: _builtins.str = ...,
+        breaker: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["latency", b"latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["judged", b"judged", "latency", b"latency", "name", b"name", "place", b"place", "rejected", b"rejected", "timeouts", b"timeouts", "up", b"up"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "judged", b"judged", "latency", b"latency", "mode", b"mode", "name", b"name", "place", b"place", "rejected", b"rejected", "timeouts", b"timeouts", "up", b"up"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
