@@ -20,8 +20,8 @@ def certs(
 ) -> None:
     """Make a development authority and a certificate for each service, for mutual TLS between them.
 
-    They are good for loopback, unix sockets, the services' own names (hub, engine, executor, feed) and every --host.
-    Say the lines that this prints in the configuration of every service, and nobody without one of these
+    They are good for loopback, unix sockets, the services' own names (hub, engine, executor, feed, notify) and every
+    --host. Say the lines that this prints in the configuration of every service, and nobody without one of these
     certificates is answered any more. Keep ca.key away from the services: whoever has it can be any of them.
     """
     from arbhub.security.authority import make_certificates

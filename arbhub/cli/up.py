@@ -21,7 +21,8 @@ log = structlog.get_logger()
 def services(settings: Settings, words: tuple[str, ...], *, engines: bool) -> list[Service]:
     """What a configuration asks for, in the order of starting; `words` follow each command's name.
 
-    The sandbox is among them where the configuration has a [sandbox] section, the engines where asked for.
+    The sandbox is among them where the configuration has a [sandbox] section, notify where it names notify.urls_file,
+    the engines where asked for.
     """
     found = []
     if "sandbox" in settings.model_fields_set:
@@ -32,6 +33,8 @@ def services(settings: Settings, words: tuple[str, ...], *, engines: bool) -> li
     found.append(Service("executor", ("executor", *words), settings.executor.listen))
     found.append(Service("hub", ("hub", *words), settings.hub.listen))
     found.append(Service("feed", ("feed", *words), settings.feed.listen))
+    if settings.notify.urls_file is not None:
+        found.append(Service("notify", ("notify", *words), settings.notify.listen))
     return found
 
 

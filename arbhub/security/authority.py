@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from arbhub.service import ServiceError
 
-SERVICES = ("hub", "engine", "executor", "feed", "client")
+SERVICES = ("hub", "engine", "executor", "feed", "notify", "client")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CLOCK_SKEW = timedelta(minutes=5)
 

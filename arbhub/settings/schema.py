@@ -12,6 +12,7 @@ from arbhub.reference import FeeSchedule, FeeTier, Listing, ReferenceData, split
 from arbhub.settings.breaker import BreakerSettings
 from arbhub.settings.engines import EnginesSettings
 from arbhub.settings.feed import FeedSettings
+from arbhub.settings.notify import NotifySettings
 from arbhub.settings.redis import RedisSettings
 from arbhub.settings.risk import RiskSettings
 from arbhub.settings.sandbox import SandboxSettings
@@ -119,6 +120,7 @@ class Settings(Section):
     sandbox: SandboxSettings = SandboxSettings()
     reference: ReferenceSettings = ReferenceSettings()
     redis: RedisSettings = RedisSettings()
+    notify: NotifySettings = NotifySettings()
     tls: TlsSettings = TlsSettings()
     traces: TracesSettings = TracesSettings()
 

@@ -8,7 +8,7 @@ from arbhub.settings.section import File, Section
 
 
 class TlsSettings(Section):
-    """Files in PEM, all of them or none. "{service}" in a path stands for hub, engine, executor, feed or client."""
+    """Files in PEM, all or none. "{service}" in a path stands for hub, engine, executor, feed, notify or client."""
 
     ca: File | None = None
     """The authority: whoever has no certificate by it is refused."""
