@@ -10,7 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-import grpc
 import orjson
 import tomli_w
 import typer
@@ -23,11 +22,13 @@ from arbhub.cli.demo_table import line, summary, table
 from arbhub.cli.up import services
 from arbhub.processes import Household, free_ports
 from arbhub.security.certificates import CLIENT, credentials_of
-from arbhub.service import channel, run_until_signal
-from arbhub.v1 import hub_pb2, hub_pb2_grpc
+from arbhub.service import run_until_signal
+from arbhub.v1 import hub_pb2
+from arbhub.watching import Gone, watched
 
 READY_S = 90.0
-PLAIN_LINE_EVERY = 8  # updates, of which there are four a second
+STATE_EVERY_S = 0.25
+PLAIN_LINE_EVERY = 8  # states
 
 
 @app.command()
@@ -101,22 +102,14 @@ class Demo:
         live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         count = 0
         with live or contextlib.nullcontext():
-            async for status in self._states():
+            async for status in watched(self._settings.hub.listen, STATE_EVERY_S, self._credentials):
+                if isinstance(status, Gone):
+                    continue
                 self.last, self.traded_s, count = status, time.monotonic() - began, count + 1
                 if live:
                     live.update(table(status, household), refresh=True)
                 elif count % PLAIN_LINE_EVERY == 0:
                     self._console.print(line(status), highlight=False, soft_wrap=True)
-
-    async def _states(self) -> Any:
-        """The hub's state four times a second; while the hub is away, nothing."""
-        while True:
-            async with channel(self._settings.hub.listen, self._credentials) as wire:
-                with contextlib.suppress(grpc.aio.AioRpcError):
-                    stub = hub_pb2_grpc.HubStub(wire)
-                    async for status in stub.Watch(hub_pb2.WatchRequest(interval_ms=250)):
-                        yield status
-            await asyncio.sleep(0.25)
 
 
 def on_free_ports(folder: Path) -> dict[str, Any]:
