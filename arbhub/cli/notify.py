@@ -1,6 +1,7 @@
 """`arbhub notify`: people are told what happens to a hub, by a process of its own."""
 
 import asyncio
+import os
 from typing import Annotated
 
 import typer
@@ -24,11 +25,14 @@ def notify(
     (tgram://TOKEN/CHAT), Slack (slack://A/B/C), mail (mailto://USER:PASSWORD@HOST) and many more. Only its owner may
     read and change it (0600), as such URLs are secrets.
     """
+    from arbhub.notify.channels import under_way
     from arbhub.notify.service import run, send_test
 
     settings = settings_of(config, assignments)
     configure_logs()
     if test:
         typer.echo(f"sent to {', '.join(asyncio.run(send_test(settings)))}")
-    else:
-        run_until_signal(lambda shutdown: run(settings, shutdown))
+        return
+    run_until_signal(lambda shutdown: run(settings, shutdown))
+    if under_way():  # the interpreter would wait for Apprise's threads, for as long as a channel does not answer
+        os._exit(0)

@@ -10,8 +10,11 @@ import asyncio
 import contextlib
 import logging
 import re
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import apprise
@@ -34,7 +37,10 @@ SEND_S = 30.0
 """For one attempt: Apprise's own limits are by connection and read, and a redirect is another one."""
 LAST_S = 2.0
 """For what still waits when the service ends."""
+THREAD = "notify-attempt"
 TALKATIVE = ("apprise", "requests", "urllib3")
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -48,7 +54,7 @@ class Channel:
 
     def __init__(self, line: int, url: str) -> None:
         """ValueError where Apprise can make nothing of the URL."""
-        plugin = apprise.Apprise.instantiate(url)
+        plugin = apprise.Apprise.instantiate(url, asset=apprise.AppriseAsset(async_mode=False))
         if plugin is None:
             raise ValueError("no Apprise URL")
         self.name = f"line {line} ({urlsplit(url).scheme.lower()})"
@@ -81,16 +87,21 @@ class Channel:
         """One attempt; UndeliveredError where it fails."""
         try:
             async with asyncio.timeout(SEND_S):
-                sent = await self._service.async_notify(
-                    message.body,
-                    title=message.title,
-                    notify_type=apprise.NotifyType(message.level.value),
-                    body_format=apprise.NotifyFormat.TEXT,
-                )
+                sent = await _beside(lambda: self._notify(message))
         except Exception as error:  # of whatever plugin: its text may hold the URL, and a trace the request
             raise UndeliveredError(f"{self.name}: {type(error).__name__}") from None
         if not sent:
             raise UndeliveredError(f"{self.name}: not reached, or it has refused the message")
+
+    def _notify(self, message: Message) -> bool:
+        """Blocks for as long as the service takes."""
+        sent = self._service.notify(
+            message.body,
+            title=message.title,
+            notify_type=apprise.NotifyType(message.level.value),
+            body_format=apprise.NotifyFormat.TEXT,
+        )
+        return bool(sent)
 
     async def _deliver(self, message: Message) -> None:
         about = {"channel": self.name, "topic": message.topic, "state": message.state}
@@ -104,6 +115,27 @@ class Channel:
             log.error("message given up", **about, reason=str(error))
         else:
             log.info("told", **about)
+
+
+async def _beside(work: Callable[[], T]) -> T:
+    """Its result, from a thread of its own: those of a pool would be too few for many channels that do not answer."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        if not done.set_running_or_notify_cancel():
+            return
+        try:
+            done.set_result(work())
+        except BaseException as error:  # whatever it is, whoever waits is to have it
+            done.set_exception(error)
+
+    threading.Thread(target=run, name=THREAD, daemon=True).start()
+    return await asyncio.wrap_future(done)
+
+
+def under_way() -> bool:
+    """Whether an attempt is still waiting for an answer, in a thread that nobody can end."""
+    return any(thread.name == THREAD for thread in threading.enumerate())
 
 
 def read_channels(path: Path | None) -> list[Channel]:
@@ -170,9 +202,10 @@ async def delivering(channels: Sequence[Channel]) -> AsyncIterator[Callable[[Mes
     try:
         yield post
     finally:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_S):
-                await asyncio.gather(*(channel.flushed() for channel in channels))
-        for task in tasks:
+        flushed = {asyncio.create_task(channel.flushed()): channel for channel in channels}
+        _, late = await asyncio.wait(flushed, timeout=LAST_S)
+        for task in late:
+            log.error("messages left unsent at the end", channel=flushed[task].name)
+        for task in (*tasks, *late):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *late, return_exceptions=True)

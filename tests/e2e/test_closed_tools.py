@@ -13,6 +13,7 @@ import orjson
 import pytest
 import pytest_asyncio
 import tomli_w
+from webhook import Webhook, silent_port
 
 from arbhub.processes import Household, Service, free_ports
 from arbhub.security.certificates import CLIENT, credentials_of
@@ -102,6 +103,40 @@ async def test_a_replay_asks_closed_engines(config: Path, tmp_path: Path) -> Non
     done = await python("arbhub", "replay", capture, "--config", config, "--report", report)
     assert done.returncode == 0, done.stderr
     assert orjson.loads(report.read_bytes())["ticks"] == 8
+
+
+async def test_top_watches_a_closed_hub(config: Path) -> None:
+    """With the configuration's certificates it is shown, without them it is as if it were not there."""
+    shown = await python("arbhub", "top", "--config", config, "--once", "--interval", "0.2")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "executor: down, nothing is approved" in shown.stdout
+    refused = await python("arbhub", "top", "--address", load(config).hub.listen, "--once")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "no answer from a hub at" in refused.stderr
+
+
+async def test_notify_watches_a_closed_hub(config: Path, tmp_path: Path) -> None:
+    """It tells that the executor is missing, answers health checks to its like, and SIGTERM ends it with 0.
+
+    Though a channel is still waiting for an answer that does not come.
+    """
+    listen, urls = f"127.0.0.1:{free_ports(1)[0]}", tmp_path / "urls"
+    words = ("notify", "--config", str(config), "--set", f"notify.urls_file={urls}", "--set", f"notify.listen={listen}")
+    household = Household(tmp_path, credentials_of(load(config).tls, CLIENT))
+    with silent_port() as silent:
+        async with Webhook().served() as webhook:
+            urls.touch(0o600)
+            urls.write_text(f"json://127.0.0.1:{silent}/?rto=300\n{webhook.url}\n")
+            try:
+                await household.start([Service("notify", (*words, "--set", "notify.settle_s=0.0"), listen)])
+                await household.ready(45)
+                await webhook.until(lambda one: "the executor is lost" in one.message, "the executor's absence")
+            finally:
+                await household.end()
+    assert household.children[0].process.returncode == 0
+    assert (
+        '"channel":"line 1 (json)","event":"messages left unsent at the end"' in (tmp_path / "notify.log").read_text()
+    )
 
 
 async def test_up_waits_for_closed_services(config: Path, tmp_path: Path) -> None:

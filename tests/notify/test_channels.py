@@ -1,15 +1,13 @@
 """Sending through Apprise to real HTTP servers, and what is said of files and channels that do not work."""
 
 import asyncio
-import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import stamina
 from structlog.testing import capture_logs
-from webhook import TOKEN, Webhook
+from webhook import TOKEN, Webhook, silent_port
 
 from arbhub.notify.channels import MAX_WAITING, Channel, UndeliveredError, delivering, read_channels
 from arbhub.notify.events import Level
@@ -23,15 +21,6 @@ def own_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is hidden from the standard streams stays hidden for this test alone."""
     monkeypatch.setattr(sys, "stdout", sys.stdout)
     monkeypatch.setattr(sys, "stderr", sys.stderr)
-
-
-@pytest.fixture
-def silent() -> Iterator[int]:
-    """A port that takes connections and never answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        yield listener.getsockname()[1]
 
 
 def message(number: int = 0) -> Message:
@@ -61,15 +50,16 @@ async def test_a_message_reaches_a_webhook(tmp_path: Path) -> None:
     assert posted.message.splitlines() == ["trading is halted", "hub 127.0.0.1:7401"]
 
 
-async def test_channels_that_do_not_answer_hold_up_no_other(tmp_path: Path, silent: int) -> None:
+async def test_channels_that_do_not_answer_hold_up_no_other(tmp_path: Path) -> None:
     """One where nobody listens and one that says nothing, before one that is well."""
     (closed,) = free_ports(1)
-    async with Webhook().served() as webhook:
-        lines = (f"json://127.0.0.1:{closed}/", f"json://127.0.0.1:{silent}/?rto=30", webhook.url)
-        async with delivering(read_channels(urls_file(tmp_path, *lines))) as post:
-            for number in range(5):
-                post(message(number))
-            await webhook.until(lambda posted: posted.title.endswith("4"), "the last message")
+    with silent_port() as silent:
+        async with Webhook().served() as webhook:
+            lines = (f"json://127.0.0.1:{closed}/", f"json://127.0.0.1:{silent}/?rto=30", webhook.url)
+            async with delivering(read_channels(urls_file(tmp_path, *lines))) as post:
+                for number in range(5):
+                    post(message(number))
+                await webhook.until(lambda posted: posted.title.endswith("4"), "the last message")
     assert [posted.title[-1] for posted in webhook.posted] == ["0", "1", "2", "3", "4"]
 
 
