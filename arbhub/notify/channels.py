@@ -30,7 +30,7 @@ from arbhub.service import ServiceError
 KEY = "notify.urls_file"
 MAX_WAITING = 100
 """Messages that a channel keeps; beyond that the oldest go."""
-ATTEMPTS = 8
+ATTEMPTS = 12
 PATIENCE_S = 600.0
 """For one message, all attempts together."""
 SEND_S = 30.0
