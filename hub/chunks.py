@@ -25,6 +25,13 @@ def kept(chunk: Chunk[Case]) -> Case:
     return chunk.payload if chunk.rows is None else chunk.payload.cut(chunk.rows)
 
 
+def as_columns(chunk: Chunk[Case]) -> Case:
+    """The same as columns: joined with others that are, it has to have those that they have, and no more."""
+    case = kept(chunk)
+    asked = case.opportunities
+    return Case.of(case.number, opportunity_columns(asked)) if isinstance(asked, list) else case
+
+
 def spread(answer: Verdicts, rows: Ints, n: int) -> Verdicts:
     """Verdicts on some rows as verdicts on all n; the others were shed and are decided as such."""
 

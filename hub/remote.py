@@ -27,7 +27,7 @@ from arbhub.v1 import engine_pb2, opportunity_pb2
 from arbhub.wire import ColumnError, batch_frame, decode_verdicts, needed, nested, submessage, varint, verdicts_in
 from hub import rowfold
 from hub.breaker import Breaker
-from hub.chunks import are_rows, kept, merged, spread
+from hub.chunks import are_rows, as_columns, kept, merged, spread
 from hub.configured import Configured, Offering
 from hub.policy import sound
 from hub.references import References
@@ -145,11 +145,17 @@ class RemoteHost:
 
     def encode(self, batch_id: int, chunks: list[Chunk[Case]]) -> bytes:
         """The chunks' columns joined; only those that an engine reads."""
-        cases = [merged(chunks)] if len(chunks) > 1 and are_rows(chunks) else [kept(chunk) for chunk in chunks]
+        cases = self._cases(chunks)
         parts = nested(OPPORTUNITIES, [part for case in cases for part in case.columns(self._read)])
         if self._wants_depth:
             parts += nested(DEPTH, [part for case in cases for part in case.depth()])
         return batch_frame(BATCH, batch_id, self._budget(chunks), *parts)
+
+    @staticmethod
+    def _cases(chunks: list[Chunk[Case]]) -> list[Case]:
+        if len(chunks) == 1:
+            return [kept(chunks[0])]
+        return [merged(chunks)] if are_rows(chunks) else [as_columns(chunk) for chunk in chunks]
 
     def _budget(self, chunks: list[Chunk[Case]]) -> bytes:
         """How long somebody waits for an answer to one of them at least; nothing where that has no end.

@@ -123,6 +123,27 @@ async def test_an_engine_is_sent_what_it_reads() -> None:
     assert len(sent[0].sell_bid) == len(sent[1].candidate) > MAX_ROWS
 
 
+async def test_short_and_long_cases_that_wait_go_out_together() -> None:
+    """A few rows joined with many: of all of them the columns that the engine reads, and no others."""
+    slow = SlowEngine("spread")
+    slow.reads = ("sell_bid",)
+    async with judged_by(slow) as client:
+        await client.send(cheap(), dear())
+        await slow.until(lambda: "batch" in slow.kinds(), "the first")
+        await client.send(cheap(1), dear(1))
+        await client.send(*[dear(2)] * 2 * MAX_ROWS)
+        await client.send()  # answered at once: then the others have been taken in
+        while (await client.decided())[0].batch_id != 4:
+            pass
+        for _ in range(2):
+            slow.allowed.release()
+        for _ in range(3):
+            await client.decided()
+    sent = slow.told[-1].batch.opportunities
+    assert {field.name for field, _ in sent.ListFields()} == {"sequence", "sell_bid"}
+    assert len(sent.sequence) == len(sent.sell_bid) == 2 + 2 * MAX_ROWS
+
+
 Answers = Callable[[BrokenEngine, int, int], list[bytes]]
 
 
