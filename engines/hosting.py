@@ -1,4 +1,4 @@
-"""Which engines share a process: all that have one place, and no others."""
+"""Which engines share a process: all that have one place, and no others. And where it listens."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,14 @@ def hosted_by(settings: Settings, names: Sequence[str]) -> tuple[str, tuple[str,
     for name in names:
         if name not in ENGINES:
             raise ServiceError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
-    places = {name: settings.engines.table()[name].place for name in names}
-    for name, place in places.items():
-        if place == IN_PROCESS:
+    table = settings.engines.table()
+    for name in names:
+        if table[name].place == IN_PROCESS:
             raise ServiceError(
                 f'engines.{name}.place is "in-process": the hub runs this engine itself. '
                 f"Give it a place of its own, such as --set engines.{name}.place=127.0.0.1:7402"
             )
+    places = {name: table[name].where for name in names}
     if len(set(places.values())) > 1:
         stated = " but ".join(f"engines.{name}.place is {place}" for name, place in places.items())
         raise ServiceError(f"{stated}: engines share a process only at one place")
@@ -30,4 +31,15 @@ def hosted_by(settings: Settings, names: Sequence[str]) -> tuple[str, tuple[str,
             f"{' and '.join(missing)} also {'has' if len(missing) == 1 else 'have'} the place {place}, and engines "
             f"of one place share a process: run 'arbhub engine {' '.join(there)}'"
         )
-    return place, there
+    return _one_of(table[names[0]].addresses, there), there
+
+
+def _one_of(addresses: Sequence[str], names: Sequence[str]) -> str:
+    """Where to listen; one process is one replica only."""
+    if len(addresses) > 1:
+        which = " ".join(f"--set engines.{name}.place={addresses[0]}" for name in names)
+        raise ServiceError(
+            f"engines.{names[0]}.place has {len(addresses)} replicas, {', '.join(addresses)}: say which of them this "
+            f"process is, such as {which}"
+        )
+    return addresses[0]

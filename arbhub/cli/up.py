@@ -1,6 +1,7 @@
 """`arbhub up`: every service with one command, engines in the hub's process."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -28,14 +29,25 @@ def services(settings: Settings, words: tuple[str, ...], *, engines: bool) -> li
     if "sandbox" in settings.model_fields_set:
         found.append(Service("sandbox", ("sandbox", *words), settings.sandbox.listen, health=False))
     if engines:
-        for place, names in settings.engines.hosts().items():
-            found.append(Service(f"engine {' '.join(names)}", ("engine", *names, *words), place))
+        found += _engines(settings, words)
     found.append(Service("executor", ("executor", *words), settings.executor.listen))
     found.append(Service("hub", ("hub", *words), settings.hub.listen))
     found.append(Service("feed", ("feed", *words), settings.feed.listen))
     if settings.notify.urls_file is not None:
         found.append(Service("notify", ("notify", *words), settings.notify.listen))
     return found
+
+
+def _engines(settings: Settings, words: tuple[str, ...]) -> Iterator[Service]:
+    """A process a place; where there are replicas, one for each, told which it is."""
+    for names in settings.engines.hosts().values():
+        addresses, name = settings.engines.table()[names[0]].addresses, f"engine {' '.join(names)}"
+        if len(addresses) == 1:
+            yield Service(name, ("engine", *names, *words), addresses[0])
+            continue
+        for number, address in enumerate(addresses, 1):
+            which = (word for engine in names for word in ("--set", f"engines.{engine}.place={address}"))
+            yield Service(f"{name} {number}", ("engine", *names, *words, *which), address)
 
 
 @app.command()

@@ -147,6 +147,7 @@ class Settings(Section):
         if self.engines.risk.mode != "active":
             mode = self.engines.risk.mode
             yield f'engines.risk.mode: is "{mode}", but risk always has its say: only "active" is allowed'
+        yield from self.engines.contradictions()
         for venue, symbols in self.reference.listings.items():
             for symbol in symbols:
                 try:
