@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from arbhub.settings.engines import EnginesSettings
-from hub.remote import RemoteHost
 from hub.seats import Place
 
 
@@ -28,6 +27,5 @@ class Assembly:
             place for place in places if place not in voting and any(modes[name] == "shadow" for name in place.names)
         )
         for place in places:
-            if isinstance(place, RemoteHost):
-                place.shadow = place in shadows
+            place.shadow = place in shadows
         return cls(asked, voting, shadows)

@@ -33,15 +33,16 @@ from hub.evaluations import Evaluations
 from hub.expiry import Expiry
 from hub.late import LateVerdicts
 from hub.ledger_view import LedgerView
+from hub.outbox import Outbox
 from hub.policy import Terms
 from hub.reasons import ReasonTable
 from hub.recent import RecentTicks
 from hub.reference_store import ReferenceStore
 from hub.references import References
-from hub.remote import RemoteHost, seated
 from hub.replies import Decided, Reply, in_parts
 from hub.rounds import Arrival, Round, Rounds
 from hub.rowbook import RowBooks
+from hub.seating import seated
 from hub.seats import Case, LocalSeat, Seat
 from hub.statistics import Statistics
 from hub.submissions import RowSubmission, Submission, approved_of, peeked, rejected_in
@@ -84,6 +85,7 @@ class Hub:
         self.places, self.seats = seated(settings, configured, engines, self, options)
         self.view = LedgerView(self.places, Trading(self.reasons), self.statistics, self._send_books)
         self.trades = self.view.trades = TradeLink(settings.executor.listen, configured, self.view, options)
+        self._outbox = Outbox(self._rounds, self.view)
         self._admission = Admission(hub.breaker, self.seats)
         self._ballots = BallotBox(settings.engines, self.seats, self.reasons)
         self._arrange()
@@ -98,10 +100,8 @@ class Hub:
     async def run(self) -> None:
         """Keep the links to engines and executor until cancelled."""
         async with asyncio.TaskGroup() as links:
-            links.create_task(self.trades.link.run())
-            for place in self.places:
-                if isinstance(place, RemoteHost):
-                    links.create_task(place.link.run())
+            for keep in (self.trades.link.run, *(place.run for place in self.places)):
+                links.create_task(keep())
 
     def adopt(self, settings: Settings, configured: Configured) -> None:
         """Judge by these settings from the next tick on: here, and at every peer, in one step that nothing parts.
@@ -257,6 +257,7 @@ class Hub:
                 self._conclude(round_)
             except Exception:
                 log.exception("decisions were made, but not everybody could be told", ticks=len(round_.payload.ticks))
+        self._outbox.release()
 
     def _expired(self, now_ns: int) -> int | None:
         for name in self._rounds.expire(now_ns):
@@ -270,12 +271,12 @@ class Hub:
         try:
             approved = approved_of(decided, self.reasons.names) if s.binding else None
             if approved is not None:
-                self.trades.approved(approved)
+                self._outbox.approved(round_.number, approved, s.connection)
         finally:
             s.reply(decided)
         if s.binding:  # counted once the answer is on its way
-            took_ms, count = (folded_ns - round_.opened_ns) / 1e6, self.statistics.decided
-            asyncio.get_running_loop().call_soon(count, s.ticks, decided, self.reasons.names, took_ms)
+            took_ms, told = (folded_ns - round_.opened_ns) / 1e6, self.statistics.decided
+            asyncio.get_running_loop().call_soon(told, s.ticks, decided, self.reasons.names, took_ms)
             if self.traces is not None:
                 self.traces.concluded(round_, decided, approved, self.epoch, began_ns, folded_ns)
 

@@ -21,7 +21,7 @@ from hub.configured import Configured
 from hub.policy import Ballot
 from hub.reasons import ReasonTable
 from hub.references import References
-from hub.remote import RemoteHost, seated
+from hub.seating import seated
 from hub.seats import Case, LocalSeat, Place, Seat
 
 CONNECT_S = 10.0
@@ -47,7 +47,7 @@ class Panel:
         pause_s: float = 0.0,
     ) -> None:
         self._reasons, self._number, self._connect_s, self._pause_s = reasons, 0, connect_s, pause_s
-        self._answers: dict[str, Verdicts] = {}
+        self._answers: dict[str, tuple[Verdicts, Ints]] = {}
         self._missing: str | None = None
         self._references = references or References()
         self._ledger: Snapshot | None = None
@@ -89,8 +89,8 @@ class Panel:
             self._links[place] = None
             if isinstance(place, LocalSeat):
                 place.introduce()
-            elif isinstance(place, RemoteHost):
-                self._links[place] = asyncio.create_task(place.link.run())
+            else:
+                self._links[place] = asyncio.create_task(place.run())
                 await asyncio.sleep(self._pause_s)
         try:
             async with asyncio.timeout(self._connect_s):
@@ -144,9 +144,11 @@ class Panel:
                 if self._missing:
                     raise ServiceError(f"engine {self._missing} was lost, or answered what was not asked")
                 await self._woken()
-        return [
-            Ballot(s.name, self._answers.get(s.name), s.reason_codes, self._reasons.timeout(s.name)) for s in self.seats
-        ]
+        return [Ballot(s.name, *self._answer(s), self._reasons.timeout(s.name)) for s in self.seats]
+
+    def _answer(self, seat: Seat) -> tuple[Verdicts | None, Ints]:
+        """Its verdicts, with what their reasons meant when they came."""
+        return self._answers.get(seat.name, (None, seat.reason_codes))
 
     async def _woken(self) -> None:
         await self._wake.wait()
@@ -157,7 +159,8 @@ class Panel:
     def verdicts(self, seat: Seat, case: Case, verdicts: Answer) -> None:
         """An engine's answer."""
         if case.number == self._number and seat in self.seats:
-            self._answers[seat.name] = verdict_columns(verdicts) if isinstance(verdicts, list) else verdicts
+            columns = verdict_columns(verdicts) if isinstance(verdicts, list) else verdicts
+            self._answers[seat.name] = columns, seat.reason_codes
             self._wake.set()
 
     def no_answer(self, seat: Seat, case: Case) -> None:

@@ -7,7 +7,7 @@ engine's answer that is none counts as no answer of that engine, and of no other
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from google.protobuf.message import DecodeError, Message
@@ -15,13 +15,10 @@ from google.protobuf.message import DecodeError, Message
 from arbhub import rowwire
 from arbhub.columns import Ints, Verdicts
 from arbhub.control import encode_report, encode_snapshot
-from arbhub.engine import Engine
 from arbhub.link import Link, LinkOptions
 from arbhub.queueing import Chunk, Shed
 from arbhub.rows import Verdict, verdict_rows
 from arbhub.scan import batch_of
-from arbhub.settings.engines import IN_PROCESS
-from arbhub.settings.schema import Settings
 from arbhub.state import Report, Snapshot
 from arbhub.v1 import engine_pb2, opportunity_pb2
 from arbhub.wire import ColumnError, batch_frame, decode_verdicts, needed, nested, submessage, varint, verdicts_in
@@ -31,7 +28,7 @@ from hub.chunks import are_rows, as_columns, kept, merged, spread
 from hub.configured import Configured, Offering
 from hub.policy import sound
 from hub.references import References
-from hub.seats import Case, LocalSeat, Owner, Place, Seat, Tally
+from hub.seats import Case, Owner, Tally
 
 METHOD = "/arbhub.v1.Engine/Evaluate"
 REFERENCE = engine_pb2.EngineRequest.REFERENCE_FIELD_NUMBER
@@ -84,7 +81,10 @@ class RemoteSeat:
 
 
 class RemoteHost:
-    """Engines behind one link. It is up once each of them has said hello, and no other."""
+    """Engines behind one link. It is up once each of them has said hello, and no other.
+
+    `others` takes a case that was lost with the stream, where there are replicas that may be asked instead.
+    """
 
     def __init__(
         self,
@@ -93,18 +93,25 @@ class RemoteHost:
         configured: Configured,
         owner: Owner,
         options: LinkOptions,
+        others: Callable[[Case], None] | None = None,
     ) -> None:
         self.place, self.names = place, tuple(names)
+        self.replica = f" at {place}" if others else ""
+        """What tells it from others with the same engines."""
         self.shadow = False
         """Whether nobody waits for any of them: then they are asked what is decided already, too."""
-        self._owner = owner
+        self._owner, self._lost = owner, others or self._silent
         self.configuration = Offering(", ".join(names), configured, _frame)
         self._references: References | None = None
-        self.link: Link[Case] = Link(", ".join(names), place, METHOD, self, options)
+        self.link: Link[Case] = Link(", ".join(names) + self.replica, place, METHOD, self, options)
         self.seats = {name: RemoteSeat(name, self) for name in names}
         self._greeted: list[RemoteSeat] = []  # in the order of their hellos, which is that of verdicts
         self._wants_depth = self._wants_state = False
         self._read: frozenset[str] = frozenset()
+
+    async def run(self) -> None:
+        """Keep the stream, until cancelled."""
+        await self.link.run()
 
     def adopt(self, configured: Configured) -> None:
         """Commit what they accepted, or tell them whole; without a stream the next one begins with it."""
@@ -193,7 +200,7 @@ class RemoteHost:
         self._greeted, self._wants_state = [], False  # until they say so again
         self.configuration.ended()
         for gone in lost:
-            self._silent(gone.payload)
+            self._lost(gone.payload)
 
     def _silent(self, case: Case) -> None:
         for seat in self.seats.values():
@@ -268,25 +275,6 @@ class RemoteHost:
             at += len(chunk)
             whole = part if chunk.rows is None else spread(part, chunk.rows, len(chunk.payload))
             self._owner.verdicts(seat, chunk.payload, whole)
-
-
-def seated(
-    settings: Settings, configured: Configured, engines: Mapping[str, Engine], owner: Owner, options: LinkOptions
-) -> tuple[list[Place], list[Seat]]:
-    """The places of all engines and their seats, these in the order of the fold; `engines` has those inside."""
-    hosts = settings.engines.hosts()
-    places: list[Place] = []
-    seats: dict[str, Seat] = {}
-    for name, section in settings.engines.table().items():
-        if section.place == IN_PROCESS:
-            local = LocalSeat(engines[name], configured.engines, owner)
-            places.append(local)
-            seats[name] = local
-        elif name not in seats:
-            host = RemoteHost(section.place, hosts[section.place], configured, owner, options)
-            places.append(host)
-            seats.update(host.seats)
-    return places, [seats[name] for name in settings.engines.table()]
 
 
 def _frame(**frame: Message) -> bytes:

@@ -146,6 +146,11 @@ class Rounds(Generic[T]):
                 round_.due_ns.clear()
                 self._settle(round_)
 
+    @property
+    def oldest(self) -> int | None:
+        """The first round that is open; None where none is."""
+        return next(iter(self._open), None)
+
     def is_open(self, number: int) -> bool:
         """Whether anybody still waits for this round."""
         return number in self._open

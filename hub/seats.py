@@ -154,6 +154,11 @@ class Place(Protocol):
 
     names: tuple[str, ...]
     """The engines there."""
+    shadow: bool
+    """Whether nobody waits for any of them."""
+
+    async def run(self) -> None:
+        """Keep the connections that it needs, until cancelled."""
 
     def adopt(self, configured: Configured) -> None:
         """Have them judge by a configuration whatever is asked from here on."""
@@ -175,6 +180,7 @@ class LocalSeat:
     """An engine in this process: it answers before `ask` returns. One that fails to has given no answer."""
 
     up = True
+    shadow = False
     place = "in-process"
     reason_codes: Ints
     breaker: Breaker
@@ -207,6 +213,9 @@ class LocalSeat:
         except Exception:
             log.exception("engine failed to take its configuration", engine=self.name)
             self.lost = True
+
+    async def run(self) -> None:
+        """It needs none."""
 
     def introduce(self) -> None:
         """Say the engine's reasons to the owner."""

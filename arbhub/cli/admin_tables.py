@@ -18,6 +18,7 @@ def status(s: admin_pb2.InspectReply) -> RenderableType:
         "engine",
         "mode",
         "state",
+        ">replicas up",
         ">p50 ms",
         ">p99",
         ">p99.99",
@@ -29,7 +30,8 @@ def status(s: admin_pb2.InspectReply) -> RenderableType:
     for e in s.engines:
         latency = (f"{ms:.2f}" for ms in (e.latency.p50_ms, e.latency.p99_ms, e.latency.p99_99_ms))
         counts = (str(count) for count in (e.judged, e.rejected, e.timeouts))
-        engines.add_row(e.name, e.mode, _up(e.up, e.breaker), *latency, *counts, e.version)
+        replicas = f"{e.replicas_up}/{e.replicas}" if e.replicas else "-"
+        engines.add_row(e.name, e.mode, _up(e.up, e.breaker), replicas, *latency, *counts, e.version)
     links = table("links", "to", "at", "state", ">window", ">unanswered", ">queued rows", "version")
     for link in s.links:
         numbers = (str(n) for n in (link.window, link.unanswered, link.queued_rows))

@@ -18,6 +18,8 @@ class Credentials:
     ca: bytes = b""
     certificate: bytes = b""
     key: bytes = field(default=b"", repr=False)
+    peer: str = ""
+    """The host in the certificate of whoever is called, where it is not that of the address."""
 
     def __post_init__(self) -> None:
         given = [bool(part) for part in (self.ca, self.certificate, self.key)]
@@ -40,21 +42,21 @@ class Credentials:
         """To a peer whose certificate has the host of `address`; a unix socket's host is "localhost"."""
         if not self.mutual:
             return grpc.aio.insecure_channel(address, options=options)
-        return grpc.aio.secure_channel(address, self._of_a_client(), options=[*options, *_named(address)])
+        return grpc.aio.secure_channel(address, self._of_a_client(), options=[*options, *self._named(address)])
 
     def threaded_channel(self, address: str, options: Sequence[tuple[str, Any]]) -> grpc.Channel:
         """The same for programs without an event loop."""
         if not self.mutual:
             return grpc.insecure_channel(address, options=options)
-        return grpc.secure_channel(address, self._of_a_client(), options=[*options, *_named(address)])
+        return grpc.secure_channel(address, self._of_a_client(), options=[*options, *self._named(address)])
+
+    def _named(self, address: str) -> list[tuple[str, str]]:
+        """gRPC would look for a socket's whole path in the certificate."""
+        host = self.peer or ("localhost" if address.startswith("unix:") else "")
+        return [("grpc.default_authority", host)] if host else []
 
     def _of_a_client(self) -> grpc.ChannelCredentials:
         return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
-
-
-def _named(address: str) -> list[tuple[str, str]]:
-    """gRPC would look for a socket's whole path in the certificate."""
-    return [("grpc.default_authority", "localhost")] if address.startswith("unix:") else []
 
 
 INSECURE = Credentials()

@@ -516,6 +516,8 @@ class EngineState(_message.Message):
     REJECTED_FIELD_NUMBER: _builtins.int
     TIMEOUTS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    REPLICAS_UP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     place: _builtins.str
     up: _builtins.bool
@@ -526,6 +528,10 @@ class EngineState(_message.Message):
     timeouts: _builtins.int
     version: _builtins.str
     """that it judges by; empty while it is down"""
+    replicas: _builtins.int
+    """processes that it is known to run in; 0: in the hub's own"""
+    replicas_up: _builtins.int
+    """those of them that can be asked"""
     @_builtins.property
     def latency(self) -> Global___LatencyFigures: ...
     def __init__(
@@ -541,10 +547,12 @@ class EngineState(_message.Message):
         rejected: _builtins.int = ...,
         timeouts: _builtins.int = ...,
         version: _builtins.str = ...,
+        replicas: _builtins.int = ...,
+        replicas_up: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["latency", b"latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "judged", b"judged", "latency", b"latency", "mode", b"mode", "name", b"name", "place", b"place", "rejected", b"rejected", "timeouts", b"timeouts", "up", b"up", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "judged", b"judged", "latency", b"latency", "mode", b"mode", "name", b"name", "place", b"place", "rejected", b"rejected", "replicas", b"replicas", "replicas_up", b"replicas_up", "timeouts", b"timeouts", "up", b"up", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

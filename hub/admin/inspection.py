@@ -9,6 +9,7 @@ from arbhub.link import Link
 from arbhub.v1.ledger_pb2 import TradingState
 from hub.hub import Hub
 from hub.remote import RemoteHost
+from hub.replicas import ReplicaSet, hosts_of
 from hub.seats import LocalSeat, Place, Seat
 from hub.statistics import Quantiles
 
@@ -41,7 +42,7 @@ def state_name(state: int) -> str:
 
 
 def _engine(hub: Hub, place: Place, seat: Seat) -> dict[str, Any]:
-    tally = seat.tally
+    tally, hosts = seat.tally, [*hosts_of([place])]
     return {
         "name": seat.name,
         "place": seat.place,
@@ -53,20 +54,23 @@ def _engine(hub: Hub, place: Place, seat: Seat) -> dict[str, Any]:
         "rejected": tally.rejected,
         "timeouts": tally.timeouts,
         "version": _version(hub, place) if seat.up else "",
+        "replicas": len(hosts),
+        "replicas_up": sum(host.link.up for host in hosts),
     }
 
 
 def _version(hub: Hub, place: Place) -> str:
     if isinstance(place, RemoteHost):
         return place.configuration.configured.version
+    if isinstance(place, ReplicaSet):
+        return place.configured.version
     return hub.version if isinstance(place, LocalSeat) and not place.lost else ""
 
 
 def _links(hub: Hub) -> Iterable[dict[str, Any]]:
     window = hub.settings.hub.window
-    for place in hub.places:
-        if isinstance(place, RemoteHost):
-            yield _link(place.link, window, place.configuration.configured.version)
+    for host in hosts_of(hub.places):
+        yield _link(host.link, window, host.configuration.configured.version)
     yield _link(hub.trades.link, window, hub.trades.configuration.configured.version)
 
 

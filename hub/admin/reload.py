@@ -3,17 +3,18 @@
     offer ──every peer accepts──▶ rehearse ──▶ (written down) ──▶ commit, in one step of the event loop
       └── one refuses, or is silent ──▶ withdraw: nothing has changed
 
-A peer that is down is not asked: the greeting of its next stream has whatever is in force then.
+A peer that is down is not asked: the greeting of its next stream has whatever is in force then. Of an engine with
+replicas each is a peer.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from arbhub.settings.schema import Settings
 from hub.configured import Configured, Offering, Reason
 from hub.hub import Hub
-from hub.remote import RemoteHost
+from hub.replicas import ReplicaSet, hosts_of
 from hub.seats import LocalSeat
 
 ANSWER_S = 1.0
@@ -49,6 +50,7 @@ class Proposal:
                 asked[name] = offering.offer(self._configured, send)
             else:
                 self.absent.append(name)
+        self.absent += [_named(p.names) for p in self.hub.places if isinstance(p, ReplicaSet) and not p.hosts]
         if asked:
             await asyncio.wait(asked.values(), timeout=answer_s)
         for name, answer in asked.items():
@@ -75,9 +77,11 @@ class Proposal:
         return (place for place in self.hub.places if isinstance(place, LocalSeat))
 
     def _peers(self) -> Iterator[tuple[str, bool, Offering, Callable[[bytes], None]]]:
-        for place in self.hub.places:
-            if isinstance(place, RemoteHost):
-                name = f"engine {' and '.join(place.names)}"
-                yield name, place.link.up, place.configuration, place.link.urgent
+        for host in hosts_of(self.hub.places):
+            yield f"{_named(host.names)}{host.replica}", host.link.up, host.configuration, host.link.urgent
         trades = self.hub.trades
         yield "executor", trades.up, trades.configuration, trades.link.urgent
+
+
+def _named(engines: Sequence[str]) -> str:
+    return f"engine {' and '.join(engines)}"

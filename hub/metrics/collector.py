@@ -22,6 +22,7 @@ FAMILIES: tuple[Families, ...] = (
     decisions.rounds,
     decisions.edges,
     engines.engines,
+    engines.replicas,
     decisions.late,
     engines.links,
     market.books,

@@ -10,7 +10,7 @@ from arbhub.link import Link
 from hub.hub import Hub
 from hub.metrics.families import counters, gauge, gauges, histograms
 from hub.pulse import Pulse
-from hub.remote import RemoteHost
+from hub.replicas import hosts_of
 
 
 def engines(hub: Hub, pulse: Pulse) -> Iterator[Metric]:
@@ -48,10 +48,19 @@ def engines(hub: Hub, pulse: Pulse) -> Iterator[Metric]:
     yield counters("stray_verdicts", "Verdicts that counted for nothing, by why.", "arrival", stray)
 
 
+def replicas(hub: Hub, _: Pulse) -> Iterator[Metric]:
+    """Of each engine outside this process."""
+    found = {name: [*hosts_of([place])] for place in hub.places for name in place.names}
+    up = {name: sum(host.link.up for host in hosts) for name, hosts in found.items()}
+    known = {name: len(hosts) for name, hosts in found.items()}
+    yield gauges("engine_replicas", "Processes that the engine is known to run in; 0: in the hub's.", "engine", known)
+    yield gauges("engine_replicas_up", "Those of them that can be asked.", "engine", up)
+
+
 def links(hub: Hub, _: Pulse) -> Iterator[Metric]:
     """What waits for whom."""
     found: list[Link[Any]] = [hub.trades.link]
-    found += [place.link for place in hub.places if isinstance(place, RemoteHost)]
+    found += [host.link for host in hosts_of(hub.places)]
     now_ns = time.monotonic_ns()
     for name, what, values in (
         ("link_up", "Whether the peer has introduced itself over a stream that stands.", {k.name: k.up for k in found}),

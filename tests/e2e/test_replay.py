@@ -112,6 +112,27 @@ async def test_engines_in_processes_decide_the_same(dense: Path, tmp_path: Path,
     assert here == there
 
 
+async def test_replicas_decide_the_same(dense: Path, tmp_path: Path) -> None:
+    """Spread over three processes of the engines that need no state, every line is the same to the byte."""
+    stateless, replicas = NAMES[:3], [f"127.0.0.1:{port}" for port in free_ports(3)]
+    config = tmp_path / "engines.toml"
+    config.write_text("")
+    household = Household(tmp_path)
+    try:
+        for place in replicas:
+            own = assignments(*(f"engines.{name}.place={place}" for name in stateless))
+            await household.start(
+                [Service(f"engines {place}", ("engine", *stateless, "--config", str(config), *own), place)]
+            )
+        await household.ready(45)
+        lists = assignments(*(f"engines.{name}.place={replicas}" for name in stateless))
+        _, here = await asyncio.to_thread(replay, dense, tmp_path, *assignments(*TIGHT))
+        _, there = await asyncio.to_thread(replay, dense, tmp_path, *assignments(*TIGHT), *lists)
+    finally:
+        await household.end()
+    assert here == there
+
+
 def test_a_capture_is_decided_as_the_reference_decides(dense: Path, tmp_path: Path) -> None:
     """The decisions file agrees, line by line and field by field, with the tick-by-tick reference."""
     _, decisions = replay(dense, tmp_path)

@@ -238,10 +238,10 @@ class ServedFake(Noticing, ABC):
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(self.service, {self.method: handler}),))
 
     @contextlib.asynccontextmanager
-    async def served(self, port: int = 0) -> AsyncIterator[str]:
+    async def served(self, port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[str]:
         """Its address."""
-        async with serving(f"127.0.0.1:{port}", self._register, []) as got:
-            yield f"127.0.0.1:{got}"
+        async with serving(f"{host}:{port}", self._register, []) as got:
+            yield f"{host}:{got}"
 
 
 def approval(rows: int, bps: float = 0.0) -> Verdicts:
