@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from arbhub.catalogue import MAX_VALUE_BYTES, Catalogue, Fact, RegistryDownError
+from arbhub.security.secretfile import read_secret
 from arbhub.settings.redis import RedisSettings
 
 REPLY_S = 1.0  # for a reply, and for a connection
@@ -34,13 +35,17 @@ KEYS_AT_ONCE = 512
 
 
 class Registry:
-    """One Redis. No connection is made before the first call; a call after `close` makes a new one."""
+    """One Redis. No connection is made before the first call; a call after `close` makes a new one.
+
+    ServiceError where the file with the password cannot be used.
+    """
 
     def __init__(self, settings: RedisSettings) -> None:
         self.place, self.catalogue = settings.place, Catalogue(settings.key_prefix)
         # redis-py would try again by itself, several times and for seconds: here whoever calls decides.
         self._redis: Redis = Redis.from_url(
             settings.url,
+            password=_password(settings),
             protocol=2,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=REPLY_S,
@@ -159,6 +164,11 @@ async def say(settings: RedisSettings, *facts: Fact) -> None:
         await registry.state(dict(registry.catalogue.entry(fact) for fact in facts))
     finally:
         await registry.close()
+
+
+def _password(settings: RedisSettings) -> str | None:
+    file = settings.password_file
+    return None if file is None else read_secret("redis.password_file", file).decode("utf-8", "replace").strip()
 
 
 def _cut(keys: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:

@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
 
-from arbhub.settings.section import Section
+from arbhub.settings.section import File, Section
 
 OPTIONS = {  # of a url, behind "?": those of redis-py that say where Redis is, and no others
     "redis": {"db"},
@@ -19,6 +19,8 @@ class RedisSettings(Section):
 
     url: Annotated[str, Field(repr=False)] = ""
     """Such as "redis://:PASSWORD@127.0.0.1:6379/0" or "unix:///PATH"; empty: there is no second level."""
+    password_file: File | None = None
+    """The password, in a file that only we can read, instead of one in the url."""
     key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:{}-]+$", max_length=64)] = "arbhub:"
     """Of every key, and of the channel on which changes are told: hubs that share one see the same data."""
 
@@ -30,6 +32,8 @@ class RedisSettings(Section):
                 'url should be "redis://HOST:PORT/DATABASE", "rediss://..." for TLS, or "unix:///PATH"; '
                 "what it is now is not shown, as it may hold a password"
             )
+        if self.password_file and _holds_password(self.url):
+            raise ValueError("url has a password, and password_file names another: one of them is wanted")
         return self
 
     @property
@@ -40,6 +44,11 @@ class RedisSettings(Section):
             return f"unix://{url.path}"
         host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
         return f"{url.scheme}://{host}:{url.port or 6379}{url.path}"
+
+
+def _holds_password(text: str) -> bool:
+    url = urlsplit(text)
+    return url.password is not None or "password" in dict(parse_qsl(url.query))
 
 
 def _is_address(text: str) -> bool:

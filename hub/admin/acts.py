@@ -132,7 +132,7 @@ class Admin:
                 await say(redis, fact)
             except BadEntryError as error:
                 raise AdminRefused([str(error)], unusable=True) from None
-            except RegistryDownError as error:
+            except (RegistryDownError, ServiceError) as error:
                 raise AdminRefused([f"Redis did not take it: {error}"]) from None
             return {}
 

@@ -1,9 +1,12 @@
 """[redis]: what a url may be, and that no complaint and no print repeats one."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from arbhub.registry import Registry
+from arbhub.service import ServiceError
 from arbhub.settings.redis import RedisSettings
 from arbhub.settings.schema import Settings
 
@@ -62,3 +65,21 @@ def test_prefixes_that_are_not(prefix: str) -> None:
 def test_the_second_level_changes_no_decision_content() -> None:
     """Where reference data are kept is no part of what decisions depend on."""
     assert Settings(redis=RedisSettings(url="redis://10.0.0.7")).version() == Settings().version()
+
+
+def test_a_password_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """Neither one that is not there nor one that others could read is taken for no password."""
+    file = tmp_path / "password"
+    with pytest.raises(ServiceError, match=r"^redis.password_file: .*password cannot be read"):
+        Registry(RedisSettings(url="redis://10.0.0.7", password_file=file))
+    file.write_text(SECRET)
+    file.chmod(0o644)
+    with pytest.raises(ServiceError, match=r"^redis.password_file: .*password has the mode 0644"):
+        Registry(RedisSettings(url="redis://10.0.0.7", password_file=file))
+
+
+@pytest.mark.parametrize("url", [f"redis://:{SECRET}@10.0.0.7", f"unix:///run/redis.sock?password={SECRET}"])
+def test_two_passwords_are_one_too_many(url: str, tmp_path: Path) -> None:
+    """Nobody has to guess which of them counts."""
+    with pytest.raises(ValidationError, match="one of them is wanted"):
+        RedisSettings(url=url, password_file=tmp_path / "password")

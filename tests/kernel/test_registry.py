@@ -174,3 +174,20 @@ async def test_what_is_no_redis_is_down(answer: bytes) -> None:
         with pytest.raises(RegistryDownError):
             await subscribed_and_lost(registry)
         await registry.close()
+
+
+async def test_a_password_may_stand_in_a_file(tmp_path: Path) -> None:
+    """A Redis that takes no stranger takes who has it; what is shown of either has no password."""
+    file = tmp_path / "password"
+    file.write_text("correcthorse\n")
+    file.chmod(0o640)
+    async with redis_server(tmp_path, "correcthorse") as server:
+        url = f"redis://127.0.0.1:{server.port}/0"
+        stranger, known = Registry(RedisSettings(url=url)), Registry(RedisSettings(url=url, password_file=file))
+        with pytest.raises(RegistryDownError):
+            await stranger.keys()
+        await known.state({b"arbhub:a": b"1"})
+        assert await known.keys() == [b"arbhub:a"]
+        for registry in (stranger, known):
+            await registry.close()
+    assert "correcthorse" not in f"{known.place}{RedisSettings(url=url, password_file=file)!r}"
