@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-faults bench bench-smoke soak check proto lock clean
+.PHONY: setup demo test test-faults test-compose bench bench-smoke soak check proto lock clean
 
 setup: $(STAMP)
 
@@ -24,6 +24,9 @@ test: $(STAMP)
 
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest tests/faults
+
+test-compose: $(STAMP)
+	$(BIN)/python -m pytest --capture=no tests/compose
 
 bench: $(STAMP)
 	$(BIN)/python -m loadtest bench
