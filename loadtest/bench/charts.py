@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from typing import TYPE_CHECKING
 
 from loadtest.bench.results import Results, Row
+
+if TYPE_CHECKING:  # only who draws needs matplotlib: where arbhub runs, such as in its image, there is none
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LATENCY, COST, DESIGNS = "benchmarks-latency.png", "benchmarks-cost.png", "benchmarks-designs.png"
 DPI = 110
@@ -16,6 +16,8 @@ DPI = 110
 
 def draw(results: Results, folder: Path) -> list[str]:
     """Write the charts whose rows there are; gives their names."""
+    import matplotlib as mpl
+
     mpl.use("agg")
     charts = {LATENCY: ("rates", latency), COST: ("cost", cost), DESIGNS: ("designs", designs)}
     drawn = []
@@ -27,7 +29,7 @@ def draw(results: Results, folder: Path) -> list[str]:
     return drawn
 
 
-def latency(row: Row) -> Figure:
+def latency(row: Row) -> "Figure":
     """Quantiles over rate, both on logarithmic scales."""
     figure, (axes,) = _page(1)
     for name, points in row.points.items():
@@ -35,14 +37,14 @@ def latency(row: Row) -> Figure:
         axes.plot([x for x, _ in good], [y for _, y in good], marker="o", markersize=4, label=name.replace("_", "."))
     axes.set(xscale="log", yscale="log", xlabel="ticks a second", ylabel="ms from the intended send")
     axes.set_title("four engine processes, depth 1, 200 instruments, 4 venues")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    axes.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: f"{y:g}" if f"{y:g}"[0] in "235" else ""))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+    axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+    axes.yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:g}"[0] in "235" else "")
     axes.legend()
     return figure
 
 
-def cost(row: Row) -> Figure:
+def cost(row: Row) -> "Figure":
     """A panel an axis, all on one scale from zero."""
     figure, panels = _page(len(row.points))
     top = max(y or 0.0 for points in row.points.values() for _, y in points)
@@ -51,12 +53,12 @@ def cost(row: Row) -> Figure:
         axes.set(xlabel=axis, ylim=(0, top * 1.1))
         if axis != "engines":
             axes.set_xscale("log", base=10 if axis == "instruments" else 2)
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+            axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     panels[0].set_ylabel("CPU of all services, us a tick")
     return figure
 
 
-def designs(row: Row) -> Figure:
+def designs(row: Row) -> "Figure":
     """A bar a design, on a logarithmic scale."""
     figure, (axes,) = _page(1)
     rates = {f.name: f.median for f in row.figures if f.unit == "ticks/s"}
@@ -66,12 +68,14 @@ def designs(row: Row) -> Figure:
     return figure
 
 
-def _page(panels: int) -> tuple[Figure, list[Axes]]:
+def _page(panels: int) -> "tuple[Figure, list[Axes]]":
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7.5, 4), layout="constrained")
     return figure, list(_lined(figure, panels))
 
 
-def _lined(figure: Figure, panels: int) -> Iterator[Axes]:
+def _lined(figure: "Figure", panels: int) -> "Iterator[Axes]":
     for number in range(panels):
         axes = figure.add_subplot(1, panels, number + 1)
         axes.grid(visible=True, alpha=0.3)

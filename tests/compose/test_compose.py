@@ -154,7 +154,11 @@ def test_load_goes_through_the_hub(project: Project, hub: Hub) -> None:
     drive = "python3 -m loadtest run --target hub:7401 --rate 200 --seconds 5 --instruments 20 --no-stalls"
     words = ("docker", "run", "--rm", "--network", f"{project.name}_backend", "--entrypoint", "sh", image)
     done = subprocess.run(
-        (*words, "-c", f"{drive} --report {report} >&2 && cat {report}"), capture_output=True, text=True, timeout=150, check=False
+        (*words, "-c", f"{drive} --report {report} >&2 && cat {report}"),
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
