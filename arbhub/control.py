@@ -118,12 +118,14 @@ def encode_snapshot(snapshot: state.Snapshot) -> ledger_pb2.StateSnapshot:
         epoch=snapshot.epoch,
         unlimited_balances=snapshot.unlimited_balances,
         values=encode_values(snapshot.values),
+        starting_equity=snapshot.equity,
     )
 
 
 def decode_snapshot(message: ledger_pb2.StateSnapshot) -> state.Snapshot:
     """The reverse of `encode_snapshot`."""
-    return state.Snapshot(message.epoch, message.unlimited_balances, decode_values(message.values))
+    equity = dict(message.starting_equity)
+    return state.Snapshot(message.epoch, message.unlimited_balances, decode_values(message.values), equity)
 
 
 def encode_report(report: state.Report) -> ledger_pb2.Report:

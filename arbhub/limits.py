@@ -105,15 +105,24 @@ def _blocks(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) 
         sent = state.order_ts_ns
         recent = np.searchsorted(sent, ts, "right") - np.searchsorted(sent, ts - SECOND_NS, "right")
         blocks["MAX_ORDERS_PER_S"] = recent + ORDERS_PER_DECISION > limits.max_orders_per_s
-    if math.isfinite(limits.max_daily_loss):
+    if math.isfinite(limits.max_daily_loss) or math.isfinite(limits.risk_limit):
         quote = state.universe.quote_ids[i]
         today = np.where(state.day[quote] == ts // DAY_NS, state.realised_day[quote], 0.0)
-        blocks["MAX_DAILY_LOSS"] = ~(-today < limits.max_daily_loss)
+        blocks["MAX_DAILY_LOSS"] = ~(-today < _largest_daily_loss(state, limits, quote))
     if math.isfinite(limits.max_drawdown):
         quote = state.universe.quote_ids[i]
         drawdown = state.high_water[quote] - state.cumulative[quote]
         blocks["MAX_DRAWDOWN"] = ~(drawdown < limits.max_drawdown)
     return blocks
+
+
+def _largest_daily_loss(state: LedgerState, limits: RiskSettings, quote: Ints) -> Floats:
+    """What may be lost in a day: the amount or the fraction of starting equity, whichever is less.
+
+    Of equity that is not known any fraction is nothing: then no loss at all is allowed, and no trade.
+    """
+    amount = np.full(len(quote), limits.max_daily_loss)
+    return np.minimum(amount, limits.risk_limit * state.equity[quote]) if math.isfinite(limits.risk_limit) else amount
 
 
 def _caps(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) -> dict[str, Floats]:

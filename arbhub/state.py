@@ -65,10 +65,12 @@ class Snapshot:
     epoch: int
     unlimited_balances: bool
     values: LedgerValues
+    equity: Mapping[str, float] = field(default_factory=dict)
+    """asset -> what the account started with of it, on all venues together; an asset not named: unknown."""
 
     def after(self, change: LedgerValues) -> "Snapshot":
         """The snapshot that would be taken after a report with these values."""
-        return Snapshot(self.epoch, self.unlimited_balances, self.values.merged(change))
+        return Snapshot(self.epoch, self.unlimited_balances, self.values.merged(change), self.equity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,8 @@ class LedgerState:
     """Arrays of the state, grown with the universe. `known` is False until a snapshot was applied.
 
     position, mark, reserved_buy, reserved_sell: (instruments, venues), base currency and quote prices; what is
-    reserved is only ever set by the gate. free: (venues, assets). day, realised_day, cumulative, high_water:
-    (assets,). open, last_decision_ns: (instruments,). order_ts_ns: ascending.
+    reserved is only ever set by the gate. free: (venues, assets). day, realised_day, cumulative, high_water, equity
+    (0 where unknown): (assets,). open, last_decision_ns: (instruments,). order_ts_ns: ascending.
     """
 
     def __init__(self, universe: Universe) -> None:
@@ -119,12 +121,13 @@ class LedgerState:
         self.position = self.mark = self.reserved_buy = self.reserved_sell = np.zeros((0, 0))
         self.free = np.zeros((0, 0))
         self.day: Ints = np.zeros(0, np.int64)
-        self.realised_day = self.cumulative = self.high_water = np.zeros(0)
+        self.realised_day = self.cumulative = self.high_water = self.equity = np.zeros(0)
         self.open: Ints = np.zeros(0, np.int64)
         self.last_decision_ns: Ints = np.zeros(0, np.int64)
         self.order_ts_ns: Ints = np.zeros(0, np.int64)
         self._gross: Floats | None = None
         self._all = LedgerValues()  # by name, so that names which become known later get their values
+        self._equity: Mapping[str, float] = {}
         self.resize()
 
     def resize(self) -> None:
@@ -134,12 +137,13 @@ class LedgerState:
         for name in ("position", "mark", "reserved_buy", "reserved_sell"):
             setattr(self, name, _grown(getattr(self, name), pairs, 0.0))
         self.free = _grown(self.free, (len(u.venues), assets), np.inf if self.unlimited else 0.0)
-        for name in ("realised_day", "cumulative", "high_water"):
+        for name in ("realised_day", "cumulative", "high_water", "equity"):
             setattr(self, name, _grown(getattr(self, name), (assets,), 0.0))
         self.day = _grown_ints(self.day, assets, 0)
         self.open = _grown_ints(self.open, pairs[0], 0)
         self.last_decision_ns = _grown_ints(self.last_decision_ns, pairs[0], NEVER_NS)
         self._set(self._all)
+        self._state_equity()
 
     def load(self, snapshot: Snapshot) -> None:
         """Forget everything and take the snapshot."""
@@ -147,6 +151,8 @@ class LedgerState:
         self.unlimited = snapshot.unlimited_balances
         self.free[:] = np.inf if self.unlimited else 0.0
         self.epoch = snapshot.epoch
+        self._equity = snapshot.equity
+        self._state_equity()
         self.apply(snapshot.values)
         self.known = True
 
@@ -168,6 +174,11 @@ class LedgerState:
     def touched(self) -> None:
         """Say that the arrays were written to directly."""
         self._gross = None
+
+    def _state_equity(self) -> None:
+        for asset, amount in self._equity.items():
+            if asset in self.universe.asset_ids:
+                self.equity[self.universe.asset_ids[asset]] = amount
 
     def _set(self, values: LedgerValues) -> None:
         u = self.universe

@@ -62,11 +62,23 @@ class Account:
         if balances:
             self.start = {(v, a): exact(x) for v, assets in balances.items() for a, x in assets.items()}
 
+    @property
+    def unlimited(self) -> bool:
+        """Whether there is no end to any balance."""
+        return self.start is None
+
     def balance(self, key: Key) -> Decimal | None:
         """What is there of an asset on a venue; None where balances are unlimited."""
         if self.start is None:
             return None
         return self.start.get(key, ZERO) + self.books.changes.get(key, ZERO)
+
+    def equity(self) -> dict[str, float]:
+        """What it started with of each asset, on all venues together; nothing where balances are unlimited."""
+        total: dict[str, Decimal] = {}
+        for (_, asset), amount in (self.start or {}).items():
+            total[asset] = total.get(asset, ZERO) + amount
+        return {asset: float(amount) for asset, amount in total.items()}
 
     def book(self, fills: Sequence[Fill]) -> Books:
         """Take the fills of one completion in; returns what changed, with its new values."""

@@ -51,7 +51,7 @@ class PaperDesk:
                 self._restore(recovered)
             self._sequence, self._waiting = -1, list[Approved]()
             self._universe = universe
-            snapshot = Snapshot(self.epoch, self._account.start is None, self._values_now())
+            snapshot = Snapshot(self.epoch, self._account.unlimited, self._values_now(), self._account.equity())
             self._venue.open(universe)
             self._gate.open(universe, taker_bps, snapshot, [t.reservation for t in self._in_flight()])
             return snapshot

@@ -1,8 +1,17 @@
 """[risk]: the limits of the risk engine and of the executor's gate."""
 
-from typing import Literal
+import math
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from arbhub.settings.section import Amount, Limit, Section
+
+
+def _fraction(value: float) -> float:
+    if not (0 <= value <= 1 or value == math.inf):
+        raise ValueError("should be a fraction from 0 to 1, such as 0.02 for 2%, or inf for no limit")
+    return value
 
 
 class RiskSettings(Section):
@@ -12,6 +21,9 @@ class RiskSettings(Section):
     max_position: Limit = float("inf")
     max_exposure: Limit = float("inf")
     max_daily_loss: Limit = float("inf")
+    risk_limit: Annotated[float, AfterValidator(_fraction)] = float("inf")
+    """The largest daily loss as a fraction of the starting equity: what executor.balances name of the quote asset, on
+    all venues together. The smaller of this and max_daily_loss counts."""
     max_drawdown: Limit = float("inf")
     max_orders_per_s: Limit = float("inf")
     max_open_per_instrument: Limit = float("inf")

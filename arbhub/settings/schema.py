@@ -1,6 +1,7 @@
 """The whole configuration: every section, its defaults, and what must hold between sections."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -148,12 +149,31 @@ class Settings(Section):
             mode = self.engines.risk.mode
             yield f'engines.risk.mode: is "{mode}", but risk always has its say: only "active" is allowed'
         yield from self.engines.contradictions()
+        yield from self._unknown_equity()
         for venue, symbols in self.reference.listings.items():
             for symbol in symbols:
                 try:
                     split_symbol(symbol)
                 except ValueError as error:
                     yield f"reference.listings.{venue}: {error}"
+
+    def _unknown_equity(self) -> Iterator[str]:
+        """Where the starting equity is not known that risk.risk_limit is a fraction of."""
+        if math.isinf(self.risk.risk_limit):
+            return
+        said = f"risk.risk_limit: is {self.risk.risk_limit:g}, a fraction of the starting equity, but executor.balances"
+        held = {asset for assets in self.executor.balances.values() for asset, amount in assets.items() if amount > 0}
+        if not self.executor.balances:
+            yield f"{said} are unlimited: name what each venue starts with, or use inf here"
+            return
+        for quote in sorted(self._quote_assets() - held):
+            yield f"{said} name no {quote}, which instruments of this configuration are traded in"
+
+    def _quote_assets(self) -> set[str]:
+        """Of every instrument that is named anywhere and is one."""
+        symbols = {*self.feed.symbols, *(s for venue in self.feed.venues.values() for s in venue.symbols)}
+        symbols |= {symbol for listed in self.reference.listings.values() for symbol in listed}
+        return {symbol.partition("/")[2] for symbol in symbols if "/" in symbol}
 
     def decision_content(self) -> dict[str, Any]:
         """What decisions depend on: everything but places, addresses, deadlines and queues."""

@@ -225,24 +225,50 @@ Global___LedgerValues: _TypeAlias = LedgerValues  # noqa: Y015
 class StateSnapshot(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class StartingEquityEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     EPOCH_FIELD_NUMBER: _builtins.int
     UNLIMITED_BALANCES_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    STARTING_EQUITY_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     unlimited_balances: _builtins.bool
     """paper without balances: whatever is not named is infinite, else zero"""
     @_builtins.property
     def values(self) -> Global___LedgerValues: ...
+    @_builtins.property
+    def starting_equity(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """by asset, on all venues together; not named: unknown"""
+
     def __init__(
         self,
         *,
         epoch: _builtins.int = ...,
         unlimited_balances: _builtins.bool = ...,
         values: Global___LedgerValues | None = ...,
+        starting_equity: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "unlimited_balances", b"unlimited_balances", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "starting_equity", b"starting_equity", "unlimited_balances", b"unlimited_balances", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -64,7 +64,7 @@ TIGHT = RiskSettings(
     max_open_per_instrument=3.0,
     cooldown_ms=1.0,
 )
-LIMITS = st.sampled_from([RiskSettings(), TIGHT, RiskSettings(trading_state="reducing")])
+LIMITS = st.sampled_from([RiskSettings(), TIGHT, RiskSettings(trading_state="reducing"), RiskSettings(risk_limit=0.02)])
 ASSETS = ("USD", "BTC", "ETH")
 BALANCES = st.sampled_from([{}, {v: dict.fromkeys(ASSETS, x) for v, x in zip("ABC", (3.0, 90.0, 250.0), strict=True)}])
 

@@ -35,7 +35,7 @@ REPORTS = st.builds(
 )
 
 
-@given(st.builds(Snapshot, st.integers(0, 2**63), st.booleans(), VALUES))
+@given(st.builds(Snapshot, st.integers(0, 2**63), st.booleans(), VALUES, st.dictionaries(NAMES, NUMBERS, max_size=2)))
 def test_snapshots(snapshot: Snapshot) -> None:
     """The whole state, by name."""
     message = ledger_pb2.StateSnapshot.FromString(encode_snapshot(snapshot).SerializeToString())

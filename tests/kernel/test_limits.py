@@ -32,6 +32,7 @@ LIMITS = st.builds(
     max_position=some([0.0, 1.0, 3.0, 6.0]),
     max_exposure=some([0.0, 300.0, 900.0, 2000.0]),
     max_daily_loss=some([0.0, 2.5, 7.0]),
+    risk_limit=some([0.0, 0.02, 0.5]),
     max_drawdown=some([0.0, 2.5, 7.0]),
     max_orders_per_s=some([1.0, 2.0, 4.0]),
     max_open_per_instrument=some([1.0, 2.0]),
@@ -69,7 +70,8 @@ def states(draw: st.DrawFn) -> LedgerState:
     )
     state = LedgerState(universe)
     if draw(st.integers(0, 9)):
-        state.load(Snapshot(1, unlimited, values))
+        equity = draw(st.sampled_from([{}, {"USD": 100.0}, {"USD": 5.0, "EUR": 350.0}]))
+        state.load(Snapshot(1, unlimited, values, equity))
     for reserved in (state.reserved_buy, state.reserved_sell):
         for at in np.ndindex(reserved.shape):
             reserved[at] = draw(st.sampled_from([0.0, 0.0, 1.0, 2.0]))
@@ -166,7 +168,8 @@ def plain_caps(state: LedgerState, limits: RiskSettings, pair: Pair, row: int) -
     if sum(1 for ts in state.order_ts_ns if NOW - ts < 1_000_000_000) + 2 > limits.max_orders_per_s:
         caps["MAX_ORDERS_PER_S"] = 0
     lost = -float(state.realised_day[quote]) if state.day[quote] == 3 else 0.0
-    if lost >= limits.max_daily_loss:
+    fraction = limits.risk_limit * float(state.equity[quote]) if limits.risk_limit < INF else INF
+    if lost >= min(limits.max_daily_loss, fraction):
         caps["MAX_DAILY_LOSS"] = 0
     if state.high_water[quote] - state.cumulative[quote] >= limits.max_drawdown:
         caps["MAX_DRAWDOWN"] = 0
