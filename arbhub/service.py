@@ -55,6 +55,14 @@ class ServiceError(Exception):
     """Why a service cannot run, in one sentence for a person."""
 
 
+def require_paper(trading_mode: str) -> None:
+    """ServiceError where a configuration asks for live trading, as all of a live environment does."""
+    if trading_mode != "paper":
+        raise ServiceError(
+            f'executor.trading_mode is "{trading_mode}", which is not built yet: only "paper" is allowed'
+        )
+
+
 @contextlib.asynccontextmanager
 async def serving(
     listen: str,

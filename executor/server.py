@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from arbhub.control import BadReferenceError, decode_reference
 from arbhub.engine import EngineConfiguration
 from arbhub.security.certificates import credentials_of
-from arbhub.service import OnReady, OpenStreams, ServiceError, serving
+from arbhub.service import OnReady, OpenStreams, require_paper, serving
 from arbhub.settings.schema import Settings
 from arbhub.state import TRADING_STATES
 from arbhub.telemetry import tracing
@@ -166,8 +166,7 @@ async def _abort(
 
 async def run(settings: Settings, shutdown: asyncio.Event, on_ready: OnReady | None = None) -> None:
     """Serve until `shutdown`; ServiceError where the mode, the ledger or the address cannot be used."""
-    if settings.executor.trading_mode != "paper":
-        raise ServiceError('executor.trading_mode is "live", which is not built yet: only "paper" is allowed')
+    require_paper(settings.executor.trading_mode)
     credentials = credentials_of(settings.tls, "executor")
     turns = Turns(settings)
     try:

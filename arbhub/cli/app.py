@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from arbhub.security.redaction import hide
+from arbhub.service import require_paper
 from arbhub.settings.load import load
 from arbhub.settings.schema import Settings
 from arbhub.settings.secret import secrets_in
@@ -30,6 +31,13 @@ SetOption = Annotated[
         help="Override a setting by its dotted key, such as hub.deadline_ms=5. May be given again and again.",
     ),
 ]
+
+
+def startable(config: Path | None, assignments: list[str] | None) -> Settings:
+    """The settings of a service that is to run; ServiceError where nothing of their environment may run yet."""
+    settings = settings_of(config, assignments)
+    require_paper(settings.executor.trading_mode)
+    return settings
 
 
 def settings_of(config: Path | None, assignments: list[str] | None) -> Settings:

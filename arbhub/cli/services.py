@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from arbhub.cli.app import ConfigOption, SetOption, app, settings_of
+from arbhub.cli.app import ConfigOption, SetOption, app, settings_of, startable
 from arbhub.engine import Engine
 from arbhub.service import run_until_signal
 from arbhub.settings.engines import IN_PROCESS
@@ -28,7 +28,7 @@ def hub(config: ConfigOption, assignments: SetOption = None) -> None:
     from hub.http.app import Backing
     from hub.server import run
 
-    settings = settings_of(config, assignments)
+    settings = startable(config, assignments)
     configure_logs()
     source, backing = Source(config, tuple(assignments or ())), Backing(History(settings.executor.ledger_url.reveal()))
     engines = in_process_engines(settings)
@@ -46,7 +46,7 @@ def engine(
     """Run one engine, or several that share a place, in a process of their own, at engines.NAME.place."""
     from engines.server import run
 
-    settings = settings_of(config, assignments)
+    settings = startable(config, assignments)
     configure_logs()
     run_until_signal(lambda shutdown: run(settings, names, shutdown))
 
@@ -56,7 +56,7 @@ def feed(config: ConfigOption, assignments: SetOption = None) -> None:
     """Run the feed: live venues through ccxt, or captures played back, to the hub."""
     from feeds.server import run
 
-    settings = settings_of(config, assignments)
+    settings = startable(config, assignments)
     configure_logs()
     run_until_signal(lambda shutdown: run(settings, shutdown))
 
@@ -66,7 +66,7 @@ def executor(config: ConfigOption, assignments: SetOption = None) -> None:
     """Run the executor: the last gate, paper trading and the ledger."""
     from executor.server import run
 
-    settings = settings_of(config, assignments)
+    settings = startable(config, assignments)
     configure_logs()
     run_until_signal(lambda shutdown: run(settings, shutdown))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import structlog
 
-from arbhub.cli.app import ConfigOption, SetOption, app, settings_of
+from arbhub.cli.app import ConfigOption, SetOption, app, startable
 from arbhub.processes import Household, Service
 from arbhub.security.certificates import CLIENT, credentials_of
 from arbhub.service import ServiceError, run_until_signal
@@ -58,7 +58,7 @@ def up(config: ConfigOption, assignments: SetOption = None) -> None:
     """
     inside = [f"engines.{name}.place={IN_PROCESS}" for name in Settings().engines.table()]
     chosen = [*(assignments or ()), *inside]
-    settings = settings_of(config, chosen)
+    settings = startable(config, chosen)
     configure_logs()
     words = ("--config", str(Path(config)), *(word for a in chosen for word in ("--set", a)))
     household = Household(credentials=credentials_of(settings.tls, CLIENT))

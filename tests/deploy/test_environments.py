@@ -1,0 +1,95 @@
+"""The environments in configs/: each loads with its variables, trades what it may, and starts only where it may."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import ccxt.pro
+import pytest
+
+from arbhub.settings.load import PREFIX, load
+from arbhub.settings.schema import Settings
+from arbhub.settings.secret import is_secret, secrets_in
+from feeds.clients import make_client
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+LIVE = ("staging", "production")
+
+
+def variables(name: str) -> dict[str, str]:
+    """What a shell makes of an environment's file."""
+    said = subprocess.run(
+        ["sh", "-c", f"set -a; . {CONFIGS / f'.env.{name}'}; env -0"],
+        env={}, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip  # the words of one command stay together
+    return dict(line.split("=", 1) for line in said.split("\0") if line.startswith((PREFIX, "DEPLOY_")))
+
+
+def environment(name: str) -> Settings:
+    """The settings it runs with."""
+    return load(CONFIGS / f"{name}.toml", environ=variables(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "max_position", "risk_limit"),
+    [("testing", "paper", 0.001, 0.02), ("staging", "live", 0.01, 0.05), ("production", "live", 0.1, 0.1)],
+)
+def test_an_environment_is_what_it_is_meant_to_be(name: str, mode: str, max_position: float, risk_limit: float) -> None:
+    """It loads, file and variables together, with its mode and its limits."""
+    settings = environment(name)
+    assert settings.executor.trading_mode == mode
+    assert (settings.risk.max_position, settings.risk.risk_limit) == (max_position, risk_limit)
+    said = variables(name)
+    assert (said["DEPLOY_ENVIRONMENT"], said["DEPLOY_CONFIG"]) == (name, f"configs/{name}.toml")
+
+
+@pytest.mark.parametrize("name", ["demo", "replay", "testing", *LIVE])
+def test_every_configuration_is_valid_alone(name: str) -> None:
+    """No file depends on variables to be understood."""
+    load(CONFIGS / f"{name}.toml", environ={})
+
+
+def test_no_configuration_is_forgotten_here() -> None:
+    """Every environment has both files, and there are no others."""
+    assert {file.name.removeprefix(".env.") for file in CONFIGS.glob(".env.*")} == {"testing", *LIVE}
+
+
+@pytest.mark.parametrize("name", ["testing", *LIVE])
+def test_no_secret_is_in_an_environment(name: str) -> None:
+    """Neither the settings nor the variables hold one: what is called a secret is the name of a file."""
+    assert list(secrets_in(environment(name))) == []
+    for variable, value in variables(name).items():
+        assert not is_secret(variable) or re.fullmatch(r"/run/secrets/[\w.{}]+", value), variable
+
+
+def addresses(client: Any) -> tuple[str, str]:
+    """Where a client of ccxt's asks for order books: over REST, and over the websocket."""
+    rest, ws = client.urls["api"], client.urls["api"]["ws"]
+    at = rest["public"], ws["spot"] if "spot" in ws else ws["public"]["spot"]
+    return tuple(address.replace("{hostname}", client.hostname or "") for address in at)
+
+
+@pytest.mark.parametrize("name", ["testing", *LIVE])
+def test_endpoints_are_the_exchanges_own(name: str) -> None:
+    """Testing asks the test networks, the others the production endpoints, as ccxt itself knows them."""
+    venues = environment(name).feed.venues
+    assert len(venues) >= 2
+    for venue, section in venues.items():
+        theirs = getattr(ccxt.pro, section.exchange)()
+        theirs.set_sandbox_mode(name == "testing")
+        assert addresses(make_client(venue, section, 10_000.0)) == addresses(theirs)
+
+
+@pytest.mark.parametrize("name", LIVE)
+@pytest.mark.parametrize("words", [("executor",), ("hub",), ("feed",), ("engine", "risk"), ("up",)])
+def test_a_live_environment_is_refused_at_start(name: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    """Whatever is started of it says why not, and nothing is left behind."""
+    command = [sys.executable, "-m", "arbhub", *words, "--config", str(CONFIGS / f"{name}.toml")]
+    started = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert started.returncode == 1
+    assert started.stderr == (
+        'arbhub: executor.trading_mode is "live", which is not built yet: only "paper" is allowed\n'
+    )
+    assert list(tmp_path.iterdir()) == []
