@@ -11,7 +11,7 @@ import numpy as np
 
 from arbhub.columns import Bools, Floats, Ints, Ticks
 from arbhub.reference import Universe
-from arbhub.rows import Tick
+from arbhub.rows import Decision, Tick
 from hub.histograms import Histogram
 from hub.replies import Decided
 from hub.statistics import Over
@@ -19,7 +19,7 @@ from hub.statistics import Over
 EDGE_BPS = (-100.0, -50.0, -25.0, -10.0, -5.0, -2.0, 0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
 EARNED_BPS = EDGE_BPS[EDGE_BPS.index(0.0) :]
 DELAY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-SORTED_AT_ONCE = 4096  # ticks: less than half a millisecond of the loop's time
+SORTED_AT_ONCE = 2048  # ticks: less than a millisecond of the loop's time, and enough for 40,000 ticks/s
 
 
 class MarketFigures:
@@ -64,27 +64,29 @@ class MarketFigures:
 
 def _edges(rounds: Iterable[Decided]) -> tuple[Floats, Floats, Bools]:
     """Gross and net edges, and which are approved, of every decision."""
-    rows, parts = [], []
+    rows: list[Decision] = []
+    parts: list[tuple[Floats, Floats, Bools]] = []
     for decided in rounds:
         if isinstance(decided, list):
-            rows += [(d.gross_edge_bps, d.net_edge_bps, d.approved) for d in decided]
+            rows += decided
         else:
             parts.append((decided.gross_edge_bps, decided.net_edge_bps, decided.approved))
-    table = np.array(rows, np.float64).reshape(-1, 3)
-    parts.append((table[:, 0], table[:, 1], table[:, 2] > 0))
+    gross, net = np.array([d.gross_edge_bps for d in rows]), np.array([d.net_edge_bps for d in rows])
+    parts.append((gross, net, np.array([d.approved for d in rows], np.bool_)))
     gross, net, approved = (np.concatenate(column) for column in zip(*parts, strict=True))
     return gross, net, approved
 
 
 def _times(rounds: Iterable[Ticks | list[Tick]]) -> tuple[Ints, Ints, Ints]:
     """Our time, the venue's (0 where it gives none) and the venue's number, of every tick."""
-    rows, parts = [], []
+    rows: list[Tick] = []
+    parts: list[tuple[Ints, Ints, Ints]] = []
     for ticks in rounds:
         if isinstance(ticks, list):
-            rows += [(t.ts_ns, t.ts_event_ns, t.venue) for t in ticks]
+            rows += ticks
         else:
             parts.append((ticks.ts_ns, ticks.ts_event_ns, ticks.venue))
-    table = np.array(rows, np.int64).reshape(-1, 3)
-    parts.append((table[:, 0], table[:, 1], table[:, 2]))
+    ours, theirs = np.array([t.ts_ns for t in rows], np.int64), np.array([t.ts_event_ns for t in rows], np.int64)
+    parts.append((ours, theirs, np.array([t.venue for t in rows], np.int64)))
     ours, theirs, venue = (np.concatenate(column) for column in zip(*parts, strict=True))
     return ours, theirs, venue

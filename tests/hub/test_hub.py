@@ -305,16 +305,16 @@ def test_statistics_keep_values_and_not_batches() -> None:
     """Counts add up, the latest edge of each instrument is there, and no batch stays alive for it."""
     statistics, d = Statistics(), _decisions(7)
     gone = weakref.ref(d.net_edge_bps)
-    statistics.decided(d, d.reasons, 1.0)
+    statistics.decided([], d, d.reasons, 1.0)
     d = _decisions(5000)
-    statistics.decided(d, d.reasons, 1.0)
-    assert statistics.ticks == 5007
+    statistics.decided([], d, d.reasons, 1.0)
+    assert (statistics.ticks, statistics.opportunities) == (5007, 5007)
     assert statistics.approved + sum(statistics.rejected.values()) == 5007
     assert statistics.rejected == {"SHED": 2 + 1667, "NO_COUNTERPART": 2 + 1666}
     assert {i: e.reason for i, e in statistics.edges.items()} == {0: "", 1: "SHED"}
     d = _decisions(3)
     d.buy_venue[:] = NO_VENUE
-    statistics.decided(d, d.reasons, 1.0)
+    statistics.decided([], d, d.reasons, 1.0)
     gc.collect()
     assert gone() is None
     assert EDGES_A_BATCH < 5000
