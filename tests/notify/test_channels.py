@@ -1,6 +1,7 @@
 """Sending through Apprise to real HTTP servers, and what is said of files and channels that do not work."""
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import stamina
 from structlog.testing import capture_logs
 from webhook import TOKEN, Webhook, silent_port
 
-from arbhub.notify.channels import MAX_WAITING, Channel, UndeliveredError, delivering, read_channels
+from arbhub.notify.channels import MAX_WAITING, TALKATIVE, Channel, UndeliveredError, delivering, read_channels
 from arbhub.notify.events import Level
 from arbhub.notify.limiter import Message
 from arbhub.processes import free_ports
@@ -77,9 +78,10 @@ async def test_what_is_refused_is_tried_again(tmp_path: Path) -> None:
 
 
 async def test_what_is_given_up_is_in_the_log_without_its_url(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """After so many attempts, by the channel's line; neither our log nor a library's has the secret."""
+    caplog.set_level(logging.DEBUG)
     webhook = Webhook()
     webhook.refusing = 1000
     async with webhook.served():
@@ -91,6 +93,7 @@ async def test_what_is_given_up_is_in_the_log_without_its_url(
             task.cancel()
     assert webhook.refused == 3
     (given_up,) = (line for line in logs if line["event"] == "message given up")
+    assert not [record for record in caplog.records if record.name.split(".")[0] in TALKATIVE]
     assert (given_up["channel"], given_up["topic"], given_up["state"]) == ("line 1 (json)", "trading", "halted")
     assert TOKEN not in str(logs) + "".join(capfd.readouterr())
 

@@ -63,3 +63,16 @@ def test_what_was_not_seen_is_not_made_up() -> None:
 def test_without_a_time_there_is_none(day: int) -> None:
     """However long it takes."""
     assert Summary("", at(0)).due(at(day * 86_400)) == []
+
+
+def test_a_ledger_that_is_seen_late_is_no_profit_of_the_day() -> None:
+    """Before the executor is connected a hub knows no results."""
+    summary = Summary("00:05", at(0))
+    for state in (
+        status(epoch=0, results=[]),
+        status(epoch=1, results=result(50.0)),
+        status(epoch=1, results=result(57.5)),
+    ):
+        summary.see(state)
+    (event,) = summary.due(at(FIVE_PAST))
+    assert "PnL +7.50 USD, in all +57.50" in event.text
