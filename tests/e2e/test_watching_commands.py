@@ -83,7 +83,7 @@ async def until(reader: asyncio.StreamReader, words: str) -> str:
     return said.decode(errors="replace")
 
 
-async def told(webhook: Webhook, words: str) -> str:
+async def expect_told(webhook: Webhook, words: str) -> str:
     """The text of the message that has these words in it; its like may be told again later."""
     posted = await webhook.until(lambda one: words in one.message, words)
     webhook.posted.clear()
@@ -111,21 +111,21 @@ async def test_a_breaker_is_told(arbhub: RunningArbhub, webhook: Webhook) -> Non
     """Of an engine that is stopped, and that goes on."""
     engine = child(arbhub, "engine fee")
     engine.send_signal(signal.SIGSTOP)
-    await told(webhook, "the breaker of engine fee is open: its silence is a veto")
+    await expect_told(webhook, "the breaker of engine fee is open: its silence is a veto")
     engine.send_signal(signal.SIGCONT)
-    await told(webhook, "engine fee answers again")
+    await expect_told(webhook, "engine fee answers again")
 
 
 async def test_the_executor_and_the_hub_are_told(arbhub: RunningArbhub, webhook: Webhook) -> None:
     """When they are lost, and when they are back."""
     await arbhub.kill("executor")
-    await told(webhook, "the executor is lost: nothing is approved")
+    await expect_told(webhook, "the executor is lost: nothing is approved")
     await arbhub.start("executor")
-    await told(webhook, "the executor is back, in epoch ")
+    await expect_told(webhook, "the executor is back, in epoch ")
     await arbhub.kill("hub")
-    await told(webhook, "the hub cannot be reached: ")
+    await expect_told(webhook, "the hub cannot be reached: ")
     await arbhub.start("hub")
-    await told(webhook, "the hub is back, after ")
+    await expect_told(webhook, "the hub is back, after ")
 
 
 async def test_a_test_message_says_which_channel_does_not_work(arbhub: RunningArbhub, webhook: Webhook) -> None:
