@@ -120,7 +120,7 @@ def test_no_secret_stands_in_the_file(name: str) -> None:
 def test_the_configuration_fits_the_file() -> None:
     """Each service listens at the port at which the others look for it, under its name."""
     settings = load(ROOT / "configs" / "compose.toml", environ={})
-    addresses = {f"engine-{name}": engine.place for name, engine in settings.engines.table().items()}
+    addresses = {f"engine-{name}": str(engine.place) for name, engine in settings.engines.table().items()}
     addresses |= {"hub": settings.hub.listen, "executor": settings.executor.listen}
     for name, address in addresses.items():
         host, _, port = address.partition(":")
