@@ -312,9 +312,15 @@ SHARED, APART = "127.0.0.1:7411", "127.0.0.1:7412"
             dict.fromkeys(ENGINES, SHARED),
             f"fee and liquidity also have the place {SHARED}, .* run 'arbhub engine spread fee liquidity risk'",
         ),
+        (
+            ["spread", "fee"],
+            {"spread": [SHARED, APART], "fee": [SHARED, APART]},
+            f"engines.spread.place has 2 replicas, {SHARED}, {APART}: say which of them this process is, such as "
+            f"--set engines.spread.place={SHARED} --set engines.fee.place={SHARED}",
+        ),
     ],
 )
-async def test_which_engines_share_a_process(names: list[str], places: dict[str, str], said: str) -> None:
+async def test_which_engines_share_a_process(names: list[str], places: dict[str, Any], said: str) -> None:
     """All that have one place, and no others: anything else is one sentence."""
     made = Settings.model_validate({"engines": {name: {"place": place} for name, place in places.items()}})
     with pytest.raises(ServiceError, match=said):

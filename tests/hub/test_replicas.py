@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 from admin_probes import AdministeredHub, RefusingEngine, refused
-from hub_probes import FakeEngine, ScriptedExecutor, SilentEngine, SlowEngine, cheap, dear, within
+from hub_probes import FakeEngine, Noticing, ScriptedExecutor, SilentEngine, SlowEngine, cheap, dear, within
 from replica_probes import DyingEngine, approving, asked, replicated, spread_figures
 
 from arbhub.processes import free_ports
@@ -161,15 +161,19 @@ async def test_who_wants_the_state_has_no_replicas(tmp_path: Path) -> None:
 # Host names that stand for several machines
 
 
-class FakeNames:
+class FakeNames(Noticing):
     """What a host name stands for, as a test says; None: nobody knows."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.addresses: list[str] | None = []
+        self.times = 0
 
     async def look_up(self, name: str, port: int) -> list[str]:
         """As `hub.replicas.looked_up`."""
         assert name == "engine-spread"
+        self.times += 1
+        self.changed()
         if self.addresses is None:
             raise OSError("nobody knows")
         return [f"{host}:{port}" for host in self.addresses]
@@ -220,6 +224,10 @@ async def test_replicas_come_and_go_by_name(tmp_path: Path, names: FakeNames) ->
         assert (await hub.client.ask(cheap(9), dear(9)))[-1] == APPROVED
         names.addresses = None
         assert (await hub.client.ask(cheap(9), dear(9)))[-1] == APPROVED
+        await stack.aclose()
+        await hub.until(lambda s: s.engines[0].replicas_up == 0, "the end of the second")
+        later = names.times + 2
+        await names.until(lambda: names.times > later, "the next times that it is looked up")
         links = [link.name for link in (await hub.inspect()).links]
     assert links == [f"spread at 127.0.0.2:{port}", "executor"]
 

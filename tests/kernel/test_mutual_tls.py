@@ -1,6 +1,7 @@
 """Mutual TLS on real sockets: who has a certificate by the authority is answered, and nobody else."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -86,3 +87,15 @@ def test_a_household_asks_with_its_credentials(ours: Path) -> None:
     """Without any it asks in the clear."""
     assert Household(None, of(ours, "client")).credentials.mutual
     assert not Household().credentials.mutual
+
+
+async def test_a_replica_is_believed_by_the_name_it_was_found_by(tmp_path: Path) -> None:
+    """At an address that its certificate does not have: for the name, and for no other."""
+    make_certificates(tmp_path, ("engine-spread",), 30, force=False)
+    client = of(tmp_path, "hub")
+    async with serving("127.0.0.2:0", lambda _: None, [], credentials=of(tmp_path, "engine")) as port:
+        address = f"127.0.0.2:{port}"
+        assert await health(address, replace(client, peer="engine-spread")) == health_pb2.HealthCheckResponse.SERVING
+        for other in (client, replace(client, peer="engine-fee")):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await health(address, other)
