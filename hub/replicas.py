@@ -208,7 +208,7 @@ class ReplicaSet:
         name, _, port = stated.rpartition(":")
         try:
             addresses = await looked_up(name, int(port))
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of what can be no host's name
             if stated not in self._unknown:
                 log.warning("replicas not found", engine=", ".join(self.names), name=name, reason=str(error))
             self._unknown.add(stated)
@@ -231,7 +231,7 @@ class ReplicaSet:
 
 
 async def looked_up(name: str, port: int) -> list[str]:
-    """The addresses of a host name, as HOST:PORT; OSError where there are none.
+    """The addresses of a host name, as HOST:PORT; OSError where there are none, UnicodeError where it is no name.
 
     Those of IPv6 only where there are no others: with both, each machine would be there twice.
     """

@@ -35,7 +35,8 @@ async def replicated(
         made.place(await stack.enter_async_context((executor or ScriptedExecutor()).served()))
         places = [await stack.enter_async_context(fake.served()) for fake in fakes]
         made.content["engines"].setdefault(fakes[0].name, {})["place"] = places
-        await stack.enter_async_context(made.serve())
+        await stack.enter_async_context(made.serve(up=False))
+        await executor_up(made)
         if up:
             await all_up(made, fakes)
         yield made, places
@@ -63,3 +64,8 @@ async def spread_figures(hub: AdministeredHub) -> dict[str, float]:
     async with aiohttp.ClientSession() as session, session.get(f"http://{hub.http}/metrics") as response:
         families = [*text_string_to_metric_families(await response.text())]
     return {s.name: s.value for family in families for s in family.samples if s.labels == {"engine": "spread"}}
+
+
+async def executor_up(hub: AdministeredHub) -> None:
+    """Return once decisions can be traded on."""
+    await hub.until(lambda s: next(link for link in s.links if link.name == "executor").up, "the executor")

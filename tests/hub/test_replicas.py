@@ -10,7 +10,7 @@ import pytest
 import structlog
 from admin_probes import AdministeredHub, RefusingEngine, refused
 from hub_probes import FakeEngine, Noticing, ScriptedExecutor, SilentEngine, SlowEngine, cheap, dear, within
-from replica_probes import DyingEngine, approving, asked, replicated, spread_figures
+from replica_probes import DyingEngine, approving, asked, executor_up, replicated, spread_figures
 
 from arbhub.processes import free_ports
 from hub import replicas
@@ -43,11 +43,11 @@ async def test_who_has_the_least_unanswered_is_asked(tmp_path: Path) -> None:
     async with replicated(tmp_path, approving(slow), approving(quick)) as (hub, _):
         await hub.client.send(cheap(), dear())
         await hub.client.send(cheap(1), dear(1))
-        await within(slow.until(lambda: asked(slow) == 1, "its case"))
-        while asked(quick) < 7:
-            await hub.client.send(dear(2))
-            await hub.client.decided()
-        assert asked(slow) == 1
+        await slow.until(lambda: asked(slow) == 1, "its case")
+        await hub.client.decided()
+        for _ in range(7):
+            await hub.client.ask(dear(2))
+        assert (asked(slow), asked(quick)) == (1, 8)
         slow.allowed.release()
 
 
@@ -189,12 +189,13 @@ def names(monkeypatch: pytest.MonkeyPatch) -> FakeNames:
 
 
 @contextlib.asynccontextmanager
-async def named(folder: Path, port: int) -> AsyncIterator[AdministeredHub]:
+async def named(folder: Path, port: int, name: str = "engine-spread") -> AsyncIterator[AdministeredHub]:
     """A hub whose spread engine is at a host name."""
     async with ScriptedExecutor().served() as executor:
         hub = AdministeredHub(folder)
-        hub.place(executor, spread=f"engine-spread:{port}")
+        hub.place(executor, spread=f"{name}:{port}")
         async with hub.serve(up=False):
+            await executor_up(hub)
             yield hub
 
 
@@ -238,10 +239,17 @@ async def test_a_name_is_looked_up_once_a_machine(name: str, host: str) -> None:
     assert await within(replicas.looked_up(name, 7402)) == [f"{host}:7402"]
 
 
-async def test_a_name_that_nobody_knows_is_an_error() -> None:
-    """It is the caller's to say."""
-    with pytest.raises(OSError, match=r"."):
-        await within(replicas.looked_up("no-such-host.invalid", 7402))
+@pytest.mark.parametrize("name", ["no-such-host.invalid", "a..b"])
+async def test_a_name_that_nobody_knows_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The hub goes on, and goes on looking; the log has it once."""
+    monkeypatch.setattr(replicas, "LOOK_UP_S", 0.01)
+    with structlog.testing.capture_logs() as logs:
+        async with named(tmp_path, 7402, name) as hub:
+            for number in range(5):
+                assert (await hub.client.ask(cheap(number), dear(number)))[-1] == TIMEOUT
+    assert [line["name"] for line in logs if line["event"] == "replicas not found"] == [name]
 
 
 async def test_replicas_are_counted(tmp_path: Path) -> None:
@@ -252,7 +260,7 @@ async def test_replicas_are_counted(tmp_path: Path) -> None:
             await hub.client.ask(cheap(number), dear(number))
         state, figures = await hub.until(lambda s: s.engines[0].judged == 7, "all"), await spread_figures(hub)
     assert (figures["arbhub_engine_replicas"], figures["arbhub_engine_replicas_up"]) == (2, 2)
-    assert figures["arbhub_engine_verdicts_total"] == 7
+    assert (figures["arbhub_engine_verdicts_total"], figures["arbhub_engine_duration_seconds_count"]) == (7, 4)
     assert [(e.replicas_up, e.replicas) for e in state.engines] == [(2, 2), (0, 0), (0, 0), (0, 0)]
     assert state.engines[0].place == ", ".join(places)
     assert [(link.name, link.address) for link in state.links[:2]] == [(f"spread at {at}", at) for at in places]
