@@ -15,11 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stamina
+from stamina.instrumentation import set_on_retry_hooks
+
+set_on_retry_hooks([])  # each look that comes too early would be a line
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "deploy" / "compose.yaml"
+DEVELOPMENT = FILE.with_name("compose.development.yaml")
 PORTS = ("HUB_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT", "JAEGER_PORT", "LOCUST_PORT")
 BUILD_S, PATIENCE_S = 900.0, 150.0
+
+
+class NotYetError(Exception):
+    """What is waited for has not come."""
 
 
 def no_engine() -> str:
@@ -43,14 +52,17 @@ def is_here(image: str) -> bool:
 class Project:
     """A running compose file. `left_out` names what cannot be had here."""
 
-    def __init__(self, name: str, profiles: tuple[str, ...] = ()) -> None:
+    def __init__(self, name: str, profiles: tuple[str, ...] = (), over: tuple[Path, ...] = ()) -> None:
+        """`over` are compose files over the one there is."""
         self.name = name
         words = [word for profile in profiles for word in ("--profile", profile)]
-        self._compose = ("docker", "compose", "-p", name, "-f", str(FILE), *words)
+        words += [word for file in (FILE, *over) for word in ("-f", str(file))]
+        self._compose = ("docker", "compose", "-p", name, *words)
         self._environment = os.environ | dict.fromkeys(PORTS, "") | _stand_ins()
         self.file: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))
         services = self.file["services"]
         self.services = [service for service in services if self._can_be_had(services[service])]
+        self._began_s = 0.0
         self.left_out = [service for service in services if service not in self.services]
 
     def compose(self, *words: str, timeout_s: float = PATIENCE_S, text: str | None = None) -> str:
@@ -68,14 +80,19 @@ class Project:
             pytest.fail(f"docker compose {' '.join(words)} ended with {done.returncode}:\n{done.stderr[-4000:]}")
         return done.stdout
 
-    def up(self) -> float:
-        """Build and start what can be had; the seconds from starting until everything is healthy."""
+    def up(self, *services: str) -> float:
+        """Build and start services, or all that can be had; the seconds from starting until they are healthy."""
+        self.services = list(services) or self.services
         self.compose("build", "--quiet", *self._built(), timeout_s=BUILD_S)
-        began = time.monotonic()
+        self._began_s = time.time()
         # `--wait` would take the end of `secrets` for a failure.
         self.compose("up", "--detach", "--no-build", "--pull", "never", *self.services)
         self.until(lambda: not self.unwell(), "every service healthy", lambda: self.logs(*self.unwell()))
-        return time.monotonic() - began
+        return time.time() - self._began_s
+
+    def seconds_until(self, ts_ns: int) -> float:
+        """From the start until a time of this machine's clock."""
+        return ts_ns / 1e9 - self._began_s
 
     def down(self) -> None:
         """Leave nothing of it behind but the images."""
@@ -113,11 +130,14 @@ class Project:
 
     def until(self, condition: Callable[[], bool], what: str, more: Callable[[], str] = lambda: "") -> None:
         """Wait for it; fails with what was waited for where it does not come."""
-        ends = time.monotonic() + PATIENCE_S
-        while not condition():
-            if time.monotonic() > ends:
-                pytest.fail(f"it did not come to this within {PATIENCE_S:g} s: {what}\n{more()}")
-            time.sleep(0.5)  # nobody tells: the engine and the services are asked again
+        again = stamina.retry_context(NotYetError, attempts=None, timeout=PATIENCE_S, wait_initial=0.5, wait_max=0.5)
+        try:
+            for attempt in again:
+                with attempt:
+                    if not condition():
+                        raise NotYetError
+        except NotYetError:
+            pytest.fail(f"it did not come to this within {PATIENCE_S:g} s: {what}\n{more()}")
 
     def image_bytes(self, image: str) -> int:
         """What an image takes on disk, unpacked."""

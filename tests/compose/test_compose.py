@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from compose_project import FILE, Project, no_engine, page
+from compose_project import DEVELOPMENT, FILE, ROOT, Project, no_engine, page
 from prometheus_client.parser import text_string_to_metric_families
 
 pytestmark = pytest.mark.timeout(1200)
 
 MAX_IMAGE_BYTES = 450e6
 FILLS = "SELECT count(*) FROM fills"
+FIRST_FILL_NS = "SELECT min(ts_ns) FROM fills"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,7 +33,7 @@ def _engine() -> None:
 @pytest.fixture(scope="module")
 def project() -> Iterator[Project]:
     """Everything that can be had here, running and healthy."""
-    made = Project(f"arbhub-test-{os.getpid()}")
+    made = Project(f"arbhub-test-{os.getpid()}", profiles=("loadtest",))
     told(f"left out, as their images are not here: {', '.join(made.left_out) or 'nothing'}")
     try:
         told(f"everything healthy after {made.up():.0f} s")
@@ -93,7 +94,7 @@ class Hub:
 def test_compose_takes_the_whole_file(project: Project) -> None:
     """All services, those left out here among them, with every profile and with the development file over it."""
     del project
-    files = ("-f", str(FILE), "-f", str(FILE.with_name("compose.development.yaml")))
+    files = ("-f", str(FILE), "-f", str(DEVELOPMENT))
     for chosen in (files[:2], files):
         command = ("docker", "compose", *chosen, "--profile", "loadtest", "config", "--format", "json")
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -123,6 +124,7 @@ def test_it_trades_on_paper(project: Project, hub: Hub) -> None:
     """What feed and sandbox give is decided, approved and filled, and the ledger in PostgreSQL has it."""
     hub.until_ready()
     hub.until_more_fills()
+    told(f"the first fill came {project.seconds_until(hub.rows(FIRST_FILL_NS)):.0f} s after the start")
     assert hub.rows("SELECT count(*) FROM fills f JOIN orders o USING (client_order_id)") > 0
     assert "EX" in project.run_in("hub", "arbhub", "trades", "--config", "/etc/arbhub.toml")
 
@@ -145,6 +147,7 @@ def test_prometheus_scrapes_the_hub(project: Project) -> None:
 
     project.until(lambda: value('up{job="hub"}') == ["1"], "the hub scraped")
     project.until(lambda: bool(value('count({job="hub",__name__=~"arbhub_.+"})')), "its metrics")
+    assert float(value('sum(arbhub_ticks_total{job="hub"})')[0]) > 0
 
 
 def test_load_goes_through_the_hub(project: Project, hub: Hub) -> None:
@@ -193,3 +196,16 @@ def test_a_service_that_ends_is_started_again(project: Project, hub: Hub) -> Non
     hub.until_ready()
     hub.until_more_fills()
     assert hub.rows("SELECT count(*) FROM epochs") > epochs
+
+
+def test_a_changed_file_starts_a_service_again_in_development() -> None:
+    """The source is mounted, and what runs is what it says."""
+    made = Project(f"arbhub-development-{os.getpid()}", over=(DEVELOPMENT,))
+    try:
+        made.up("sandbox")
+        assert made.run_in("sandbox", "python3", "-c", "import sandbox; print(sandbox.__file__)").startswith("/source/")
+        assert made.logs("sandbox").count("sandbox is up") == 1
+        (ROOT / "sandbox" / "server.py").touch()
+        made.until(lambda: made.logs("sandbox").count("sandbox is up") == 2, "the sandbox started again")
+    finally:
+        made.down()

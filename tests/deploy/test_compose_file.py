@@ -4,7 +4,10 @@ It needs no engine. YAML's own anchors and merges are what compose reads too; th
 tests/compose to see.
 """
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +133,29 @@ def test_the_configuration_fits_the_file() -> None:
         load(ROOT / "configs" / "compose.toml", [command[-1]], environ={})
         assert SERVICES[name]["healthcheck"]["test"][-1] == f"127.0.0.1:{port}"
     assert settings.executor.trading_mode == "paper"
+
+
+def test_prometheus_takes_its_configuration() -> None:
+    """Every key of it is one that Prometheus knows."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        assert "CI" not in os.environ, "CI must have Prometheus' promtool"
+        pytest.skip("promtool is not installed")
+    file = ROOT / "deploy" / "prometheus" / "prometheus.yaml"
+    command = [promtool, "check", "config", "--syntax-only", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_traces_go_from_the_collector_to_jaeger() -> None:
+    """At the addresses that compose gives both; every part of the pipeline is configured."""
+    collector = yaml.safe_load((ROOT / "deploy" / "otel" / "collector.yaml").read_text())
+    pipeline = collector["service"]["pipelines"]["traces"]
+    for kind, names in pipeline.items():
+        assert set(names) <= set(collector[kind])
+    assert collector["exporters"]["otlp"]["endpoint"] == "jaeger:4317"
+    assert collector["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"] == "0.0.0.0:4317"
+    asked = SERVICES["otel-collector"]["healthcheck"]["test"][-1]
+    assert asked == f"http://{collector['extensions']['health_check']['endpoint']}/"
+    limit = collector["processors"]["memory_limiter"]["limit_mib"]
+    assert limit * 2**20 < in_bytes(limits("otel-collector")["memory"])
