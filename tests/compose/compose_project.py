@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 FILE = ROOT / "deploy" / "compose.yaml"
 DEVELOPMENT = FILE.with_name("compose.development.yaml")
 PORTS = ("HUB_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT", "JAEGER_PORT", "LOCUST_PORT")
-BUILD_S, PATIENCE_S = 900.0, 150.0
+BUILD_S, UP_S, PATIENCE_S = 900.0, 300.0, 150.0
 
 
 class NotYetError(Exception):
@@ -86,7 +86,7 @@ class Project:
         self.compose("build", "--quiet", *self._built(), timeout_s=BUILD_S)
         self._began_s = time.time()
         # `--wait` would take the end of `secrets` for a failure.
-        self.compose("up", "--detach", "--no-build", "--pull", "never", *self.services)
+        self.compose("up", "--detach", "--no-build", "--pull", "never", *self.services, timeout_s=UP_S)
         self.until(lambda: not self.unwell(), "every service healthy", lambda: self.logs(*self.unwell()))
         return time.time() - self._began_s
 
