@@ -112,6 +112,15 @@ class RefusingCollector(ReceivingCollector):
         return await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no")  # type: ignore[no-any-return]  # it raises
 
 
+class StartingCollector(ReceivingCollector):
+    """Is not there yet for its first call."""
+
+    async def answer(self, context: Any) -> trace_service_pb2.ExportTraceServiceResponse:
+        if self.calls == 1:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
+        return await super().answer(context)
+
+
 class ChoosyCollector(ReceivingCollector):
     """Takes every request, but for one span of it."""
 

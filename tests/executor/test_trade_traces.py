@@ -10,15 +10,16 @@ from executor.tracing import MAX_TRADES, TradeTraces
 LATER = Tick(60, "A", [(99.0, 5.0)], [(100.0, 5.0)])
 
 
-def traced(desk: FedDesk, *decisions: Decision, known: bool = True) -> list[Span]:
-    """The spans of decisions on the cheap and the dear book, traded to their end."""
+def traced(desk: FedDesk, *decisions: Decision, known: bool = True, later: Tick = LATER) -> list[Span]:
+    """The spans of decisions on the cheap and the dear book, traded to their end; `later` comes when legs are due."""
     traces = KeptTraces(0.0)
     trades = TradeTraces(traces)
     if known:
         trades.took(1, decisions_of(desk.universe, decisions), desk.universe.venues)
     trades.reported(desk.step([A, B], decisions))
-    trades.reported(desk.step([LATER]))
-    trades.reported(desk.step([Tick(150, "A", [(99.0, 5.0)], [(100.0, 5.0)])]))
+    trades.reported(desk.step([later]))
+    for ms in (150, 250):
+        trades.reported(desk.step([LATER._replace(ms=ms)]))
     trades.reported(desk.finish())
     assert {span.trace_id for span in traces.spans} <= {trace_id("", 1, d.sequence) for d in decisions}
     return traces.spans
@@ -56,6 +57,15 @@ def test_what_a_leg_left_open_is_a_third_leg() -> None:
     assert legs["leg sell"].attributes["arbhub.filled"] == 0
     assert below(spans, legs["leg flat"].role) == ["fill:e1-s1-flat-1:0"]
     assert legs["leg flat"].start_ns == legs["leg buy"].end_ns
+
+
+def test_every_attempt_to_trade_back_is_a_leg() -> None:
+    """One that found no book has no fills, and the next has the next number."""
+    gone = Tick(60, "A", [], [])
+    spans = traced(FedDesk(latency_ms=50.0), Decision(1, 1, sell_limit=103.5), later=gone)
+    flat = [span.role for span in spans if span.name == "leg flat"]
+    assert flat == ["order:e1-s1-flat-1", "order:e1-s1-flat-2"]
+    assert [len(below(spans, role)) for role in flat] == [0, 1]
 
 
 def test_a_denied_decision_ends_at_the_gate() -> None:

@@ -14,6 +14,7 @@ from hub_probes import (
     ScriptedExecutor,
     SilentEngine,
     SlowEngine,
+    Tick,
     cheap,
     client_of,
     dear,
@@ -24,6 +25,7 @@ from hub_probes import (
 from otlp_collectors import Received, ReceivingCollector, parents
 from test_metrics import scraped
 
+import hub.tracing
 from arbhub.traceids import Sampling, span_id, trace_id
 
 ENGINES = ["engine fee", "engine liquidity", "engine risk", "engine spread"]
@@ -33,14 +35,14 @@ NEVER = {"failures": float("inf"), "failure_ratio": float("inf")}
 
 @contextlib.asynccontextmanager
 async def traced(
-    collector: str, rate: float, *fakes: FakeEngine, **hub: Any
+    collector: str, rate: float, *fakes: FakeEngine, **more: Any
 ) -> AsyncIterator[tuple[FeedClient, ScriptedExecutor]]:
     """A client of a hub that sends its traces to a collector, with an executor; real engines inside but for fakes."""
     executor = ScriptedExecutor()
     async with contextlib.AsyncExitStack() as stack:
         address = await stack.enter_async_context(executor.served())
         places = {f.name: {"place": await stack.enter_async_context(f.served())} for f in fakes}
-        made = settings(address, places, {"otlp_endpoint": collector, "sample_rate": rate}, breaker=NEVER, **hub)
+        made = settings(address, places, {"otlp_endpoint": collector, "sample_rate": rate}, breaker=NEVER, **more)
         at = await stack.enter_async_context(hub_of(made))
         await status_of(at, lambda s: s.executor_up and all(e.up for e in s.engines), "everybody")
         yield await stack.enter_async_context(client_of(at)), executor
@@ -98,17 +100,21 @@ async def test_the_parts_follow_one_another_in_time() -> None:
 @pytest.mark.parametrize("count", [4, 40], ids=["rows", "columns"])
 async def test_all_are_traced_at_rate_1_each_with_its_own(count: int) -> None:
     """A tick without an opportunity asked no engine; of the others every engine's verdict is the tick's own."""
-    collector, silent = ReceivingCollector(), [cheap()] * (count // 2)
+    collector, lone = ReceivingCollector(), [cheap()] * (count // 2)
+    moving = [Tick(1, "B", [(103.0 + n, 5.0)], [(104.0 + n, 5.0)]) for n in range(count)]
     async with collector.served() as address, traced(address, 1.0) as (feed, _):
-        reasons = await feed.ask(*silent, *[dear(), cheap()] * count)
+        reasons = await feed.ask(*lone, *[tick for dearer in moving for tick in (dearer, cheap())])
         await collector.until(lambda: len(collector.named("fold")) == len(reasons), "every fold")
+    fees = feed.columns[-1].fee_bps
     for sequence, reason in enumerate(reasons):
         spans = of_sequence(collector, sequence)
-        assert parents(spans) == (WHOLE if reason != "NO_COUNTERPART" else {"nowhere": ["round"], "round": ["fold"]})
         assert named(spans, "round").said["reason"] == (reason or "approved")
-        for engine in spans:
-            if engine.name in ENGINES and engine.said["verdict"] == "reject":
-                assert reason == engine.said["reason"]
+        if sequence < len(lone):
+            assert parents(spans) == {"nowhere": ["round"], "round": ["fold"]}
+        else:
+            assert parents(spans) == WHOLE
+            assert named(spans, "engine fee").said["bps"] == -fees[sequence]
+    assert len(set(fees[len(lone) :].tolist())) == count
 
 
 async def test_the_rest_is_sampled_by_trace_id() -> None:
@@ -141,17 +147,22 @@ async def test_a_timeout_is_traced_at_rate_0() -> None:
     assert silent.span.end_time_unix_nano <= round_.span.end_time_unix_nano
 
 
-async def test_an_answer_that_came_too_late_is_in_the_trace() -> None:
-    """With what it said, and when it came: after the round was over."""
+async def test_an_answer_that_came_too_late_is_in_the_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trace waits for it, while others go; with what it said, and when it came: after the round was over."""
+    monkeypatch.setattr(hub.tracing, "HOLD_S", 3600.0)  # so that it is the end of the hub that ends the wait
     collector, slow = ReceivingCollector(), SlowEngine("spread")
-    async with (
-        collector.served() as address,
-        traced(address, 0.0, slow, deadline_ms=20.0) as (feed, _),
-    ):
-        assert (await feed.ask(cheap(), dear()))[-1] == "ENGINE_TIMEOUT:spread"
-        slow.allowed.release()
-        await collector.until(lambda: len(collector.spans) >= 6, "a trace")
-    spans = of_sequence(collector, 1)
+    async with collector.served() as address:
+        async with traced(address, 1.0, slow, deadline_ms=20.0) as (feed, _):
+            assert (await feed.ask(cheap(), dear()))[-1] == "ENGINE_TIMEOUT:spread"
+            await feed.ask(cheap(symbol="ETH/USD"))
+            await collector.until(lambda: of_sequence(collector, 2), "another trace")
+            assert not of_sequence(collector, 1)
+            for _ in range(10_000):
+                slow.allowed.release()
+            await feed.ask_until(
+                "NET_EDGE_TOO_LOW"
+            )  # that is in time, and answers come in order: the late one is there
+        spans = of_sequence(collector, 1)
     late = named(spans, "engine spread")
     assert (late.failed, late.said["late"], late.said["verdict"]) == (True, True, "approve")
     assert late.span.end_time_unix_nano >= named(spans, "round").span.end_time_unix_nano
@@ -161,10 +172,10 @@ async def test_a_new_epoch_begins_new_traces() -> None:
     """The same executor again gives the next epoch, and with it other ids."""
     collector, executor = ReceivingCollector(), ScriptedExecutor()
     executor.epoch = 6
-    async with collector.served() as address, executor.served() as at:
-        made = settings(at, traces={"otlp_endpoint": address, "sample_rate": 1.0})
-        async with hub_of(made) as hub, client_of(hub) as feed:
-            await status_of(hub, lambda s: s.epoch == 7, "the epoch")
+    async with collector.served() as address, executor.served() as trades:
+        made = settings(trades, traces={"otlp_endpoint": address, "sample_rate": 1.0})
+        async with hub_of(made) as at, client_of(at) as feed:
+            await status_of(at, lambda s: s.epoch == 7, "the epoch")
             await feed.ask(cheap())
             await collector.until(lambda: collector.named("fold"), "a trace")
     assert of_sequence(collector, 0, epoch=7)
@@ -183,10 +194,10 @@ async def test_spans_are_counted() -> None:
     async with collector.served() as address, http_hub() as plain:
         assert ("arbhub_trace_spans_sent_total", ()) not in await scraped(plain)
         traces = {"otlp_endpoint": address, "sample_rate": 1.0}
-        async with http_hub(traces=traces) as hub, client_of(hub.grpc) as feed:
+        async with http_hub(traces=traces) as client, client_of(client.grpc) as feed:
             await feed.ask(cheap())
-            found = await scraped(hub)
+            found = await scraped(client)
             while found["arbhub_trace_spans_sent_total", ()] < 2:
                 await asyncio.sleep(0.01)
-                found = await scraped(hub)
+                found = await scraped(client)
         assert (found["arbhub_trace_spans_dropped_total", ()], found["arbhub_traces_dropped_total", ()]) == (0, 0)

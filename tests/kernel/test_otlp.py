@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from faulty_wire import FaultyWire
-from otlp_collectors import ChoosyCollector, ReceivingCollector, RefusingCollector, SilentCollector
+from otlp_collectors import ChoosyCollector, ReceivingCollector, RefusingCollector, SilentCollector, StartingCollector
 
 from arbhub.otlp import MAX_TICKS, MAX_WAITING, Exporter
 from arbhub.processes import free_ports
@@ -108,6 +108,19 @@ async def test_a_collector_that_comes_back_gets_what_waited() -> None:
         async with collector.served(port):
             await collector.until(lambda: len(collector.spans) == 3, "what waited")
     assert [span.span.trace_id for span in collector.spans] == [trace_id("", 1, row) for row in (2, 3, 4)]
+
+
+async def test_what_could_not_be_sent_is_sent_again() -> None:
+    """In order, before what came after it, and all of it counts once."""
+    collector = StartingCollector()
+    async with collector.served() as address, exporting(address) as exporter:
+        exporter.offer(Ticks(), range(3))
+        await collector.until(lambda: collector.calls == 1, "a call")
+        exporter.offer(Ticks(), range(3, 5))
+        await collector.until(lambda: trace_id("", 1, 4) in collector.traces(), "the last")
+    again = [span.span.trace_id for span in collector.spans][3:]
+    assert again == [trace_id("", 1, row) for row in range(5)]
+    assert (exporter.sent, exporter.dropped) == (5, 0)
 
 
 @pytest.mark.parametrize("collector", [SilentCollector(), RefusingCollector()])
