@@ -159,13 +159,21 @@ class Exporter:
 
     async def _send(self) -> None:
         while not self._ended.is_set():
-            async with self._channel() as channel:
-                self._broken = False
-                call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
-                while not (self._broken or self._ended.is_set()):
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._ended.wait(), SEND_S)
-                    await self._send_all(call)
+            try:
+                await self._converse()
+            except Exception:  # a bug of ours costs traces, and nothing else
+                log.exception("sending traces failed")
+                await asyncio.sleep(SEND_S)
+
+    async def _converse(self) -> None:
+        """Send over one connection, until it is broken or it is the end."""
+        async with self._channel() as channel:
+            self._broken = False
+            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+            while not (self._broken or self._ended.is_set()):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), SEND_S)
+                await self._send_all(call)
 
     def _channel(self) -> grpc.aio.Channel:
         if self._credentials is None:

@@ -1,4 +1,4 @@
-"""A span's wire form, opentelemetry.proto.trace.v1.Span, byte by byte: protobuf takes three times as long.
+"""A span's wire form, opentelemetry.proto.trace.v1.Span, byte by byte: by protobuf it takes twice as long.
 
 What a span says is mostly what others said before it: the same names, reasons and venues. An attribute with a text or a
 small number is made once and remembered, so what is left is little more than joining bytes. Pure.

@@ -21,7 +21,7 @@ async def tracing(settings: TracesSettings, service: str) -> AsyncIterator[Trace
     if not settings.otlp_endpoint:
         yield None
         return
-    from arbhub.otlp import Exporter  # 20 MB that who traces nothing can do without
+    from arbhub.otlp import Exporter  # with OpenTelemetry, which who traces nothing can do without
 
     async with Exporter(settings, service).running() as exporter:
         yield exporter

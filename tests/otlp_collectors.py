@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -65,11 +66,16 @@ class ReceivingCollector(trace_service_pb2_grpc.TraceServiceServicer):
         return trace_service_pb2.ExportTraceServiceResponse()
 
     @contextlib.asynccontextmanager
-    async def served(self, port: int = 0) -> AsyncIterator[str]:
-        """Its address."""
+    async def served(self, port: int = 0, certificates: Path | None = None) -> AsyncIterator[str]:
+        """Its address; it speaks TLS with the hub's certificate of a folder, where one is given."""
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, server)  # type: ignore[no-untyped-call]  # generated
-        got = server.add_insecure_port(f"127.0.0.1:{port}")
+        listen = f"127.0.0.1:{port}"
+        if certificates is None:
+            got = server.add_insecure_port(listen)
+        else:
+            pair = (certificates / "hub.key").read_bytes(), (certificates / "hub.pem").read_bytes()
+            got = server.add_secure_port(listen, grpc.ssl_server_credentials([pair]))
         await server.start()
         try:
             yield f"127.0.0.1:{got}"

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from otlp_collectors import ChoosyCollector, ReceivingCollector, RefusingCollect
 
 from arbhub.otlp import MAX_TICKS, MAX_WAITING, Exporter
 from arbhub.processes import free_ports
+from arbhub.security.authority import make_certificates
 from arbhub.service import ServiceError
 from arbhub.settings.traces import TracesSettings
 from arbhub.spans import SERVER, Attributes, Span
@@ -165,10 +168,31 @@ async def test_material_that_fails_costs_its_own_trace() -> None:
     assert exporter.dropped_traces == 1
 
 
+def test_who_traces_nothing_loads_nothing_for_it() -> None:
+    """The services import OpenTelemetry when they are told of a collector, and not before."""
+    code = "import sys, executor.server, feeds.server, hub.server; print([m for m in sys.modules if 'opentel' in m])"
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert said.strip() == "[]"
+
+
 async def test_without_a_collector_there_is_no_exporter() -> None:
     """Off is the default."""
     async with tracing(TracesSettings(), "hub") as traces:
         assert traces is None
+
+
+async def test_a_collector_is_believed_by_its_authority(tmp_path: Path) -> None:
+    """With traces.ca TLS is spoken, and only to who has a certificate by it."""
+    for folder in (ours := tmp_path / "ours", theirs := tmp_path / "theirs"):
+        make_certificates(folder, (), 30, force=False)
+    collector = ReceivingCollector()
+    async with collector.served(certificates=ours) as address:
+        async with exporting(address, ca=theirs / "ca.pem") as stranger:
+            stranger.offer(Ticks(), [0])
+        assert not collector.calls
+        async with exporting(address, ca=ours / "ca.pem") as exporter:
+            exporter.offer(Ticks(), [0])
+        assert (exporter.sent, stranger.sent) == (1, 0)
 
 
 def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path) -> None:
