@@ -6,14 +6,14 @@ Errors that are the user's to mend are a line each, without a traceback; whateve
 
 import sys
 
-from arbhub.cli import admin, certs, config, demo, ledger, notify, replay, services, top, up
+from arbhub.cli import admin, backup, certs, config, demo, ledger, notify, replay, services, top, up
 from arbhub.cli.app import app
 from arbhub.service import ServiceError
 from arbhub.settings.load import SettingsError
 from arbhub.settings.secret import masked
 from feeds.capture import CaptureError
 
-COMMANDS = (admin, certs, config, demo, ledger, notify, replay, services, top, up)  # importing them registers them
+COMMANDS = (admin, backup, certs, config, demo, ledger, notify, replay, services, top, up)  # importing them registers them
 
 
 def main() -> None:
