@@ -139,10 +139,10 @@ class Hub:
             place.reference(self.references)
         self.trades.reference(self.references)
 
-    def submit(self, ticks: Ticks, reply: Reply, received_ns: int = 0) -> None:
-        """Take ticks in (hub ids, already checked), come in at `received_ns`; answer all with one call of `reply`."""
+    def submit(self, ticks: Ticks, reply: Reply, at_ns: int = 0) -> None:
+        """Take ticks in (hub ids, already checked), received at `at_ns`, and answer all with one call of `reply`."""
         for part, answer in in_parts(ticks, self._max_rows, reply):
-            self._submit(part, answer, received_ns)
+            self._submit(part, answer, at_ns)
 
     def _submit(self, ticks: Ticks, reply: Reply, at_ns: int) -> None:
         ticks = ticks.truncated(self.books.depth)
@@ -154,19 +154,18 @@ class Hub:
         self.recent.keep(ticks, resolved)
         self._open(Submission(ticks, first, resolved, reply, True, self.view.connection, self._terms, at_ns), None)
 
-    def submit_rows(self, ticks: list[Tick], reply: Reply, received_ns: int = 0) -> None:
+    def submit_rows(self, ticks: list[Tick], reply: Reply, at_ns: int = 0) -> None:
         """As `submit`, for a few ticks."""
         first = self.sequence
         resolved = self._row_books.apply(ticks, first)
         if resolved is None:
-            self._submit(tick_columns(ticks), reply, received_ns)
+            self._submit(tick_columns(ticks), reply, at_ns)
             return
         self.sequence += len(ticks)
         if self.trades.up:
             self.trades.ticks(np.arange(first, self.sequence), tick_columns(ticks))
         self.recent.keep(ticks, resolved)
-        connection, terms = self.view.connection, self._terms
-        self._open(RowSubmission(ticks, first, resolved, reply, True, connection, terms, received_ns), None)
+        self._open(RowSubmission(ticks, first, resolved, reply, True, self.view.connection, self._terms, at_ns), None)
 
     def evaluate(self, tick: Tick, reply: Reply, deadline_ns: int | None) -> None:
         """Judge one tick as if it came alone, against the books of when its round opens, without a trace of it."""
@@ -275,8 +274,8 @@ class Hub:
         finally:
             s.reply(decided)
         if s.binding:  # counted once the answer is on its way
-            took_ms, told = (folded_ns - round_.opened_ns) / 1e6, self.statistics.decided
-            asyncio.get_running_loop().call_soon(told, s.ticks, decided, self.reasons.names, took_ms)
+            took_ms = (folded_ns - round_.opened_ns) / 1e6
+            asyncio.get_running_loop().call_soon(self.statistics.decided, s.ticks, decided, self.reasons.names, took_ms)
             if self.traces is not None:
                 self.traces.concluded(round_, decided, approved, self.epoch, began_ns, folded_ns)
 

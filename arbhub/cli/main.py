@@ -13,7 +13,8 @@ from arbhub.settings.load import SettingsError
 from arbhub.settings.secret import masked
 from feeds.capture import CaptureError
 
-COMMANDS = (admin, backup, certs, config, demo, ledger, notify, replay, services, top, up)  # importing them registers them
+# Importing them registers them.
+COMMANDS = (admin, backup, certs, config, demo, ledger, notify, replay, services, top, up)
 
 
 def main() -> None:
