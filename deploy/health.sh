@@ -9,13 +9,14 @@ usage() {
 usage: deploy/health.sh [--dry-run] [--restarts N] [--within SECONDS] [--wait SECONDS] [--memory FILE] [SERVICE...]
 
 Asks every service of deploy/compose.yaml (or those named) for its health, which the engine has from the service
-itself, over gRPC or HTTP: each one's healthcheck says how. What has ended, hangs or is unhealthy is restarted, and
-waited for. A service that was restarted N times within SECONDS is left alone: then a person has to look.
+itself, over gRPC or HTTP: each one's healthcheck says how. What has ended, is paused or unhealthy is restarted, and
+waited for; what was to run once, and did, is well. Containers are restarted one by one, a replica at a time. One that
+was restarted N times within SECONDS is left alone: then a person has to look.
 
   --dry-run          only say what is sick
-  --restarts N       at most so many restarts of a service ...     (3)
+  --restarts N       at most so many restarts of a container ...   (3)
   --within SECONDS   ... in such a time, over all runs of this     (3600)
-  --wait SECONDS     how long a restarted service may take         (60)
+  --wait SECONDS     how long one that starts may take             (60)
   --memory FILE      where restarts are remembered between runs    (.health-restarts)
 
 Exit code: 0 all healthy; 1 something was sick and is healthy again; 2 something is sick still; 3 nobody to ask.
@@ -34,30 +35,31 @@ number() {
     [[ $2 =~ ^[0-9]+$ ]] || fail "$1 should be a whole number, not $2"
 }
 
-# A line a service: name, state, health and exit code. A service that is not there at all has none.
-states() { "${compose[@]}" ps --all --format '{{.Service}} {{.State}} {{or .Health "-"}} {{.ExitCode}}' "$@"; }
+# The containers of the services named, all where none is.
+containers() { "${compose[@]}" ps --all --quiet "$@"; }
 
-# What a line of that comes to: well, starting, or why it is sick. What was to run once and did is well.
-judged() {
-    case "$2 $3 $4" in
-        'running healthy '* | 'running - '* | 'exited - 0' | 'exited healthy 0') echo well ;;
-        'running starting '* | 'restarting '*) echo starting ;;
-        running*) echo "$3" ;;
-        *) echo "$2" ;;
+# A container's name, state, health ("-": it has no healthcheck), exit code and restart policy.
+inspected() {
+    docker inspect --format '{{.Name}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{.State.ExitCode}} {{.HostConfig.RestartPolicy.Name}}' "$1"
+}
+
+# Whether a container is well, starting, or how it is sick. What was to run once, and did, is well.
+state_of() {
+    local state health code policy
+    read -r _ state health code policy < <(inspected "$1") || { echo gone; return; }
+    case "$state $health" in
+        'running healthy' | 'running -') echo well ;;
+        'running starting' | 'restarting '*) echo starting ;;
+        'running '*) echo "$health" ;;
+        'exited -') if [ "$code" = 0 ] && [ "${policy:-no}" = no ]; then echo well; else echo exited; fi ;;
+        *) echo "$state" ;;
     esac
 }
 
-state_of() {
-    local line
-    line=$(states "$1" | head -n 1)
-    # shellcheck disable=SC2086  # the words of a line are the arguments
-    if [ -n "$line" ]; then judged $line; else echo gone; fi
-}
-
-recent() { # how often a service was restarted lately
+recent() { # how often a container was restarted lately
     local since=$(($(date +%s) - within))
     [ -f "$memory" ] || { echo 0; return; }
-    awk -v service="$1" -v since="$since" '$2 == service && $1 >= since' "$memory" | wc -l
+    awk -v name="$1" -v since="$since" '$2 == name && $1 >= since' "$memory" | wc -l
 }
 
 settled() { # its state, once it is no longer starting, or the time is up
@@ -66,10 +68,10 @@ settled() { # its state, once it is no longer starting, or the time is up
     echo "$state"
 }
 
-restart() { # 0: it is well now
+restart() { # of a container by its name; 0: it is well now
     echo "$(date +%s) $1" >>"$memory"
-    "${compose[@]}" unpause "$1" >/dev/null 2>&1 || true # only what is paused can be
-    "${compose[@]}" restart "$1" >/dev/null 2>&1 || { echo "$1: cannot be restarted"; return 1; }
+    docker unpause "$1" >/dev/null 2>&1 || true # only what is paused can be
+    docker restart "$1" >/dev/null 2>&1 || { echo "$1: cannot be restarted"; return 1; }
     local now
     now=$(settled "$1")
     echo "$1: restarted, now $now"
@@ -91,25 +93,34 @@ while [ "$#" -gt 0 ]; do
 done
 command -v docker >/dev/null || fail "docker is not installed here: without it there is nobody to ask"
 docker info >/dev/null 2>&1 || fail "no Docker engine answers: start it, or set DOCKER_HOST"
-if [ "${#services[@]}" -eq 0 ]; then
-    mapfile -t services < <(states | awk '{ print $1 }' | sort -u)
-    [ "${#services[@]}" -gt 0 ] || fail "no service was ever started: docker compose -f deploy/compose.yaml up --detach"
-fi
-
 outcome=0
+worst() { if [ "$1" -gt "$outcome" ]; then outcome=$1; fi; }
+
+found=()
+if [ "${#services[@]}" -eq 0 ]; then
+    mapfile -t found < <(containers)
+    [ "${#found[@]}" -gt 0 ] || fail "nothing was ever started of it: docker compose up"
+fi
 for service in "${services[@]}"; do
-    state=$(settled "$service")
+    mapfile -t its < <(containers "$service" 2>/dev/null)
+    if [ "${#its[@]}" -eq 0 ]; then echo "$service: not there"; worst 2; else found+=("${its[@]}"); fi
+done
+
+for id in "${found[@]}"; do
+    read -r name _ < <(inspected "$id") || continue # it was taken away meanwhile
+    name=${name#/}
+    state=$(settled "$name")
     if [ "$state" = well ]; then
-        echo "$service: well"
-    elif [ -n "$dry" ] || [ "$state" = gone ]; then
-        echo "$service: $state"
-        outcome=2
-    elif [ "$(recent "$service")" -ge "$restarts" ]; then
-        echo "$service: $state, and left alone after $restarts restarts within $within s: look at its log"
-        outcome=2
+        echo "$name: well"
+    elif [ -n "$dry" ]; then
+        echo "$name: $state"
+        worst 2
+    elif [ "$(recent "$name")" -ge "$restarts" ]; then
+        echo "$name: $state, and left alone after $restarts restarts within $within s: look at its log"
+        worst 2
     else
-        echo "$service: $state"
-        if ! restart "$service"; then outcome=2; elif [ "$outcome" -eq 0 ]; then outcome=1; fi
+        echo "$name: $state"
+        if restart "$name"; then worst 1; else worst 2; fi
     fi
 done
 exit "$outcome"

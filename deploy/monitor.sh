@@ -2,7 +2,7 @@
 # A running arbhub at a glance: what runs, what it decides and earns, and its last words. It only looks.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-compose=(docker compose -f "${COMPOSE_FILE:-$here/compose.yaml}")
+compose=(docker compose --ansi never -f "${COMPOSE_FILE:-$here/compose.yaml}")
 
 usage() {
     cat <<'USAGE'
@@ -42,7 +42,7 @@ ask() { # the token goes in by standard input: what is among the arguments, ps s
 services() {
     echo "-- services"
     if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
-        "${compose[@]}" ps --all --format 'table {{.Service}}\t{{.State}}\t{{.Health}}\t{{.Status}}'
+        "${compose[@]}" ps --all --format 'table {{.Service}}\t{{.Status}}'
     else
         echo "(no Docker here: the hub alone is asked)"
     fi
