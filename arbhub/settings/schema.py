@@ -134,6 +134,7 @@ class Settings(Section):
 
     def _contradictions(self) -> Iterator[str]:
         """Each as "dotted.key: what is allowed", the form the loader reports."""
+        yield from self.engines.contradictions()
         for name, engine in self.engines.table().items():
             if engine.on_timeout != "veto":
                 yield (

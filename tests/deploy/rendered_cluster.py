@@ -113,16 +113,16 @@ class Cluster:
 
     # Network policies
 
-    def edges(self) -> set[Edge]:
-        """Who may call whom: where the caller's policies let it out, and the called one's let it in."""
-        return {
-            Edge(caller, called, port)
-            for caller in self.workloads
-            for called in self.workloads
-            for port in self.workloads[called].ports().values()
-            if self._allowed("egress", "to", caller, called, port)
-            and self._allowed("ingress", "from", called, caller, port)
-        }
+    def edges(self, direction: str, other: str) -> set[Edge]:
+        """Who may call whom of the pods here, by what one side's policies state; a call needs both sides'."""
+        found: set[Edge] = set()
+        for mine in self.workloads:
+            for rule in self._rules(direction, mine):
+                for peer in (p for p in rule[other] if p.keys() == {"podSelector"}):
+                    pairs = [(mine, theirs) for theirs in self.selected(peer["podSelector"])]
+                    calls = pairs if direction == "egress" else [(theirs, mine) for _, theirs in pairs]
+                    found.update(Edge(*call, port["port"]) for call in calls for port in rule["ports"])
+        return found
 
     def outside(self, direction: str, other: str) -> set[tuple[str, str, int]]:
         """Who may call whom beyond the pods here: a workload, where (or whence) and the port."""
@@ -146,19 +146,9 @@ class Cluster:
             if direction.capitalize() in policy["policyTypes"] and selects(policy["podSelector"], labels):
                 yield from policy.get(direction, ())
 
-    def _allowed(self, direction: str, other: str, mine: str, theirs: str, port: int) -> bool:
-        labels = self.workloads[theirs].labels
-        return any(
-            any("namespaceSelector" not in p and selects(p.get("podSelector"), labels) for p in rule[other])
-            and any(stated["port"] == port for stated in rule["ports"])
-            for rule in self._rules(direction, mine)
-        )
 
-
-def selects(selector: Json | None, labels: Labels) -> bool:
-    """Whether a label selector selects these labels; none selects nothing, an empty one all."""
-    if selector is None:
-        return False
+def selects(selector: Json, labels: Labels) -> bool:
+    """Whether a label selector selects these labels; an empty one selects all."""
     assert selector.keys() <= {"matchLabels", "matchExpressions"}
     expressions: Iterable[Json] = selector.get("matchExpressions", ())
     assert all(e["operator"] == "In" for e in expressions), "an operator that is not understood here"

@@ -196,7 +196,8 @@ def test_the_network_allows_what_is_needed_and_nothing_else(cluster: Cluster) ->
     (deny,) = (p["spec"] for p in cluster.of_kind("NetworkPolicy") if p["metadata"]["name"] == "deny-all")
     assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     assert all(selects(deny["podSelector"], workload.labels) for workload in cluster.workloads.values())
-    assert cluster.edges() == set(needed(cluster))
+    assert cluster.edges("egress", "to") == set(needed(cluster))
+    assert cluster.edges("ingress", "from") == set(needed(cluster))
 
 
 def test_little_is_called_beyond(cluster: Cluster) -> None:
@@ -220,7 +221,7 @@ def test_the_overflow_pool_is_apart(cluster: Cluster) -> None:
         workload = cluster.workloads[name]
         assert workload.spec["replicas"] == 1
         assert workload.labels["arbhub/pool"] == "overflow"
-        assert not any(edge.called == name for edge in cluster.edges())
+        assert not any(edge.called == name for edge in cluster.edges("ingress", "from"))
         hub = {"app.kubernetes.io/name": "hub", "arbhub/pool": "overflow"}
         (policy,) = (p["spec"] for p in cluster.of_kind("NetworkPolicy") if p["metadata"]["name"] == name)
         (rule,) = policy["ingress"]
