@@ -149,7 +149,6 @@ class Settings(Section):
         if self.engines.risk.mode != "active":
             mode = self.engines.risk.mode
             yield f'engines.risk.mode: is "{mode}", but risk always has its say: only "active" is allowed'
-        yield from self.engines.contradictions()
         yield from self._unknown_equity()
         for venue, symbols in self.reference.listings.items():
             for symbol in symbols:
