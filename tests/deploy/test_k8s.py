@@ -33,7 +33,7 @@ def ours(cluster: Cluster) -> Iterator[tuple[Workload, Settings]]:
 def test_every_resource_is_valid(cluster: Cluster) -> None:
     """By the API's own schemas, strictly: a field that does not exist is an error."""
     for resource in cluster.resources:
-        kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+        assert kubernetes_validate.validate(resource, KUBERNETES, strict=True) == KUBERNETES
 
 
 def test_all_of_a_shard_is_there(cluster: Cluster) -> None:
