@@ -46,16 +46,15 @@ def status(hub: Hub) -> hub_pb2.Status:
         decision_latency=_latency(Quantiles.of(s.decision_ms)),
         trading_state=TradingState.ValueType(trading.in_force(risk)),
         why=trading.why,
-        results=[*_results(ledger)],
-        limits=hub_pb2.LimitStatus(
-            max_daily_loss=risk.max_daily_loss, max_drawdown=risk.max_drawdown, max_exposure=risk.max_exposure
-        ),
+        results=[*_results(hub, ledger)],
+        limits=hub_pb2.LimitStatus(max_drawdown=risk.max_drawdown, max_exposure=risk.max_exposure),
         reference_store=_reference_store(hub.reference_store),
     )
 
 
-def _results(ledger: LedgerValues) -> Iterator[hub_pb2.ResultStatus]:
-    exposure: defaultdict[str, float] = defaultdict(float)
+def _results(hub: Hub, ledger: LedgerValues) -> Iterator[hub_pb2.ResultStatus]:
+    snapshot, risk, exposure = hub.ledger(), hub.settings.risk, defaultdict[str, float](float)
+    equity = snapshot.equity if snapshot else {}
     for (_, symbol), (quantity, mark) in ledger.positions.items():
         exposure[symbol.partition("/")[2]] += abs(quantity) * mark
     for asset in sorted({*ledger.pnl, *exposure}):
@@ -67,6 +66,7 @@ def _results(ledger: LedgerValues) -> Iterator[hub_pb2.ResultStatus]:
             cumulative=pnl.cumulative,
             high_water=pnl.high_water,
             exposure=exposure[asset],
+            daily_loss_limit=risk.daily_loss(equity.get(asset)),
         )
 
 

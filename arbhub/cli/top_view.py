@@ -135,7 +135,7 @@ def _earned(s: hub_pb2.Status, today: int) -> Iterator[RenderableType]:
             Text(r.asset),
             f"{r.cumulative:+,.2f}",
             *(f"{drawdown:,.2f}", _part(drawdown, limits.max_drawdown)),
-            *(f"{of_day:+,.2f}", _part(-of_day, limits.max_daily_loss)),
+            *(f"{of_day:+,.2f}", _part(-of_day, r.daily_loss_limit)),
             *(f"{r.exposure:,.0f}", _part(r.exposure, limits.max_exposure)),
         )
     yield t

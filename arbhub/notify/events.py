@@ -139,7 +139,7 @@ class Watcher:
         today = result.realised_day if result.day == int(now.unix_s * 1e9) // DAY_NS else 0.0
         amount, limit, name = max(
             (result.high_water - result.cumulative, limits.max_drawdown, "drawdown"),
-            (-today, limits.max_daily_loss, "loss of the day"),
+            (-today, result.daily_loss_limit, "loss of the day"),
             key=lambda closeness: _used(*closeness[:2]),
         )
         condition = self._results.setdefault(result.asset, Condition("within"))

@@ -496,6 +496,7 @@ class ResultStatus(_message.Message):
     CUMULATIVE_FIELD_NUMBER: _builtins.int
     HIGH_WATER_FIELD_NUMBER: _builtins.int
     EXPOSURE_FIELD_NUMBER: _builtins.int
+    DAILY_LOSS_LIMIT_FIELD_NUMBER: _builtins.int
     asset: _builtins.str
     day: _builtins.int
     """that realised_day is of, since 1970-01-01 UTC"""
@@ -505,6 +506,8 @@ class ResultStatus(_message.Message):
     """of cumulative, at least 0"""
     exposure: _builtins.float
     """gross: open positions at the prices of their last fills"""
+    daily_loss_limit: _builtins.float
+    """[risk] max_daily_loss or risk_limit, whichever is less here; inf: none"""
     def __init__(
         self,
         *,
@@ -514,10 +517,11 @@ class ResultStatus(_message.Message):
         cumulative: _builtins.float = ...,
         high_water: _builtins.float = ...,
         exposure: _builtins.float = ...,
+        daily_loss_limit: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "cumulative", b"cumulative", "day", b"day", "exposure", b"exposure", "high_water", b"high_water", "realised_day", b"realised_day"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "cumulative", b"cumulative", "daily_loss_limit", b"daily_loss_limit", "day", b"day", "exposure", b"exposure", "high_water", b"high_water", "realised_day", b"realised_day"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -529,22 +533,19 @@ class LimitStatus(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    MAX_DAILY_LOSS_FIELD_NUMBER: _builtins.int
     MAX_DRAWDOWN_FIELD_NUMBER: _builtins.int
     MAX_EXPOSURE_FIELD_NUMBER: _builtins.int
-    max_daily_loss: _builtins.float
     max_drawdown: _builtins.float
     max_exposure: _builtins.float
     def __init__(
         self,
         *,
-        max_daily_loss: _builtins.float = ...,
         max_drawdown: _builtins.float = ...,
         max_exposure: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_daily_loss", b"max_daily_loss", "max_drawdown", b"max_drawdown", "max_exposure", b"max_exposure"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_drawdown", b"max_drawdown", "max_exposure", b"max_exposure"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -49,10 +49,11 @@ def _exposure(values: LedgerValues) -> dict[str, float]:
 
 def limits(hub: Hub, _: Pulse) -> Iterator[Metric]:
     """Those of [risk] that results are held against; +Inf: off."""
-    risk = hub.settings.risk
-    yield gauge(
-        "daily_loss_limit_quote", "Realised loss of a day from which on nothing is traded.", risk.max_daily_loss
-    )
+    risk, ledger = hub.settings.risk, hub.ledger()
+    if ledger is not None:
+        losses = {asset: risk.daily_loss(ledger.equity.get(asset)) for asset in ledger.values.pnl}
+        what = "Realised loss of a day from which on nothing is traded, by quote asset."
+        yield gauges("daily_loss_limit_quote", what, "asset", losses)
     yield gauge("drawdown_limit_quote", "Drawdown from which on nothing is traded.", risk.max_drawdown)
     yield gauge("exposure_limit_quote", "The gross exposure that is allowed.", risk.max_exposure)
 

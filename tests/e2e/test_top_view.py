@@ -42,10 +42,11 @@ def state(**what: object) -> hub_pb2.Status:
                 cumulative=123_456.78,
                 high_water=130_456.78,
                 exposure=250_000.0,
+                daily_loss_limit=4000,
             )
             for asset in ("USDT", "BRL")
         ],
-        "limits": hub_pb2.LimitStatus(max_daily_loss=4000, max_drawdown=10_000, max_exposure=math.inf),
+        "limits": hub_pb2.LimitStatus(max_drawdown=10_000, max_exposure=math.inf),
         "positions": [
             hub_pb2.PositionStatus(venue=venue, symbol="BTC/USDT", quantity=quantity)
             for venue, quantity in (("EX1", 0.25), ("EX2", -0.25), ("EX3", 0.0))

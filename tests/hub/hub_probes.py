@@ -6,7 +6,7 @@ Every wait is for a condition, and fails after PATIENCE_S; nothing sleeps and no
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import grpc
@@ -402,9 +402,9 @@ class ScriptedExecutor(ServedFake):
 
     service, method = "arbhub.v1.Executor", "Execute"
 
-    def __init__(self, values: LedgerValues | None = None) -> None:
+    def __init__(self, values: LedgerValues | None = None, equity: Mapping[str, float] | None = None) -> None:
         super().__init__()
-        self.values = values or LedgerValues(trading_state=ACTIVE)
+        self.values, self.equity = values or LedgerValues(trading_state=ACTIVE), equity or {}
         self.epoch = 0
         self.told: list[list[executor_pb2.ExecuteRequest]] = []
         self._context: Any = None
@@ -438,7 +438,7 @@ class ScriptedExecutor(ServedFake):
             kind = request.WhichOneof("frame")
             if kind == "reference" and not any(r.WhichOneof("frame") == "reference" for r in told[:-1]):
                 self.epoch += 1
-                await self.say(snapshot=encode_snapshot(Snapshot(self.epoch, True, self.values)))
+                await self.say(snapshot=encode_snapshot(Snapshot(self.epoch, True, self.values, self.equity)))
             elif kind == "batch":
                 await self.say(ack=executor_pb2.ExecuteAck(batch_id=request.batch.batch_id))
             elif kind == "offer":

@@ -150,6 +150,8 @@ async def test_results_are_shown_beside_their_limits() -> None:
             ("arbhub_realised_pnl", "BRL"): 9,
             ("arbhub_realised_pnl_today", "USD"): 0,
             ("arbhub_realised_pnl_today", "BRL"): 0,
+            ("arbhub_daily_loss_limit_quote", "USD"): float("inf"),
+            ("arbhub_daily_loss_limit_quote", "BRL"): float("inf"),
             ("arbhub_drawdown_quote", "USD"): 2,
             ("arbhub_drawdown_quote", "BRL"): 0,
             ("arbhub_exposure_quote", "USD"): 500,

@@ -21,7 +21,9 @@ def engine(name: str = "fee", **what: Any) -> hub_pb2.EngineStatus:
     return hub_pb2.EngineStatus(**well | what)
 
 
-def status(state: str = "active", *, drawdown: float = 0.0, loss: float = 0.0, **what: Any) -> hub_pb2.Status:
+def status(
+    state: str = "active", *, drawdown: float = 0.0, loss: float = 0.0, loss_limit: float = 50.0, **what: Any
+) -> hub_pb2.Status:
     """A hub that is well, but for what is said; limits of 100 and of 50 a day, in USD."""
     result = hub_pb2.ResultStatus(
         asset="USD",
@@ -29,12 +31,13 @@ def status(state: str = "active", *, drawdown: float = 0.0, loss: float = 0.0, *
         realised_day=-loss,
         cumulative=200.0 - drawdown,
         high_water=200.0,
+        daily_loss_limit=loss_limit,
     )
     given: dict[str, Any] = {
         "epoch": 1,
         "executor_up": True,
         "engines": [engine()],
         "results": [result],
-        "limits": hub_pb2.LimitStatus(max_drawdown=100.0, max_daily_loss=50.0, max_exposure=INF),
+        "limits": hub_pb2.LimitStatus(max_drawdown=100.0, max_exposure=INF),
     }
     return hub_pb2.Status(trading_state=TradingState.Value(f"TRADING_STATE_{state.upper()}"), **given | what)

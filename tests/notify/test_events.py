@@ -128,8 +128,8 @@ def test_yesterdays_loss_is_none_of_today(watcher: Watcher) -> None:
 
 def test_limits_that_are_off_are_never_near(watcher: Watcher) -> None:
     """An infinite limit, whatever is lost."""
-    off = hub_pb2.LimitStatus(max_drawdown=INF, max_daily_loss=INF)
-    assert watcher.see(status(drawdown=1e9, loss=1e9, limits=off), at(1)) == []
+    off = hub_pb2.LimitStatus(max_drawdown=INF)
+    assert watcher.see(status(drawdown=1e9, loss=1e9, loss_limit=INF, limits=off), at(1)) == []
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 10), st.sampled_from(["active", "reducing", "halted", "gone"])), max_size=40))
