@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-faults test-compose bench bench-smoke soak check proto lock clean
+.PHONY: setup demo test coverage test-faults test-compose bench bench-smoke soak check proto lock clean
 
 setup: $(STAMP)
 
@@ -20,6 +20,9 @@ demo: $(STAMP)
 	$(BIN)/arbhub demo
 
 test: $(STAMP)
+	$(BIN)/python -m pytest
+
+coverage: $(STAMP)
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
 test-faults: $(STAMP)
