@@ -5,6 +5,7 @@ decision on the true state, reservations included. Both get the same answer from
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,7 +109,7 @@ def _blocks(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) 
     if math.isfinite(limits.max_daily_loss) or math.isfinite(limits.risk_limit):
         quote = state.universe.quote_ids[i]
         today = np.where(state.day[quote] == ts // DAY_NS, state.realised_day[quote], 0.0)
-        blocks["MAX_DAILY_LOSS"] = ~(-today < _largest_daily_loss(state, limits, quote))
+        blocks["MAX_DAILY_LOSS"] = ~(-today < largest_daily_loss(limits, state.equity[quote]))
     if math.isfinite(limits.max_drawdown):
         quote = state.universe.quote_ids[i]
         drawdown = state.high_water[quote] - state.cumulative[quote]
@@ -116,13 +117,20 @@ def _blocks(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) 
     return blocks
 
 
-def _largest_daily_loss(state: LedgerState, limits: RiskSettings, quote: Ints) -> Floats:
-    """What may be lost in a day: the amount or the fraction of starting equity, whichever is less.
+def largest_daily_loss(limits: RiskSettings, equity: Floats) -> Floats:
+    """What may be lost in a day, of starting equities: the amount or the fraction, whichever is less.
 
-    Of equity that is not known any fraction is nothing: then no loss at all is allowed, and no trade.
+    Of equity that is not known (0) any fraction is nothing: then no loss at all is allowed, and no trade.
     """
-    amount = np.full(len(quote), limits.max_daily_loss)
-    return np.minimum(amount, limits.risk_limit * state.equity[quote]) if math.isfinite(limits.risk_limit) else amount
+    amount = np.full(len(equity), limits.max_daily_loss)
+    return np.minimum(amount, limits.risk_limit * equity) if math.isfinite(limits.risk_limit) else amount
+
+
+def daily_losses(limits: RiskSettings, equity: Mapping[str, float], assets: Iterable[str]) -> dict[str, float]:
+    """The same by quote asset, from the equities that are known."""
+    named = [*assets]
+    known = np.array([equity.get(asset, 0.0) for asset in named])
+    return dict(zip(named, largest_daily_loss(limits, known).tolist(), strict=True))
 
 
 def _caps(state: LedgerState, limits: RiskSettings, pair: Pair, trading: int) -> dict[str, Floats]:

@@ -5,13 +5,14 @@ the ledger's snapshot and kept by its reports. Reports carry new values, not dif
 changes nothing. Arrays are indexed by the ids of a `Universe`; float64 unless said otherwise.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from arbhub.columns import Floats, Ints
-from arbhub.reference import Universe
+from arbhub.reference import Universe, split_symbol
 
 ACTIVE, REDUCING, HALTED = 1, 2, 3  # arbhub.v1.TradingState; 0 is unknown
 TRADING_STATES = {"active": ACTIVE, "reducing": REDUCING, "halted": HALTED}
@@ -56,6 +57,13 @@ class LedgerValues:
             change.order_ts_ns or self.order_ts_ns,
             change.trading_state or self.trading_state,
         )
+
+    def gross_exposure(self) -> dict[str, float]:
+        """Open positions at their last fill prices, by quote asset, without what is reserved for orders in flight."""
+        gross: defaultdict[str, float] = defaultdict(float)
+        for (_, symbol), (quantity, price) in self.positions.items():
+            gross[split_symbol(symbol)[1]] += abs(quantity) * price
+        return gross
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ books of none.
 """
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
 
+from arbhub.limits import daily_losses
 from arbhub.state import FillRow, LedgerValues, Pnl
 from arbhub.v1 import hub_pb2
 from arbhub.v1.ledger_pb2 import TradingState
@@ -53,11 +53,10 @@ def status(hub: Hub) -> hub_pb2.Status:
 
 
 def _results(hub: Hub, ledger: LedgerValues) -> Iterator[hub_pb2.ResultStatus]:
-    snapshot, risk, exposure = hub.ledger(), hub.settings.risk, defaultdict[str, float](float)
-    equity = snapshot.equity if snapshot else {}
-    for (_, symbol), (quantity, mark) in ledger.positions.items():
-        exposure[symbol.partition("/")[2]] += abs(quantity) * mark
-    for asset in sorted({*ledger.pnl, *exposure}):
+    snapshot, exposure = hub.ledger(), ledger.gross_exposure()
+    assets = sorted({*ledger.pnl, *exposure})
+    losses = daily_losses(hub.settings.risk, snapshot.equity if snapshot else {}, assets)
+    for asset in assets:
         pnl = ledger.pnl.get(asset, Pnl())
         yield hub_pb2.ResultStatus(
             asset=asset,
@@ -65,8 +64,8 @@ def _results(hub: Hub, ledger: LedgerValues) -> Iterator[hub_pb2.ResultStatus]:
             realised_day=pnl.realised_day,
             cumulative=pnl.cumulative,
             high_water=pnl.high_water,
-            exposure=exposure[asset],
-            daily_loss_limit=risk.daily_loss(equity.get(asset)),
+            exposure=exposure.get(asset, 0.0),
+            daily_loss_limit=losses[asset],
         )
 
 

@@ -32,9 +32,3 @@ class RiskSettings(Section):
     """The least restrictive state allowed; the ledger's own may be stricter."""
     balance_margin_bps: Amount = 50.0
     """How much dearer than the best ask the risk engine counts the buy leg, as its limit price may lie deeper."""
-
-    def daily_loss(self, equity: float | None) -> float:
-        """What may be lost in a day in a quote asset of this starting equity; None, not known: of it, nothing."""
-        if self.risk_limit == math.inf:
-            return self.max_daily_loss
-        return min(self.max_daily_loss, self.risk_limit * (equity or 0.0))

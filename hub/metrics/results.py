@@ -4,13 +4,12 @@ Amounts are in quote currency, by quote asset.
 """
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 
 from prometheus_client.core import Metric
 
-from arbhub.reference import split_symbol
-from arbhub.state import DAY_NS, LedgerValues
+from arbhub.limits import daily_losses
+from arbhub.state import DAY_NS
 from hub.hub import Hub
 from hub.metrics.families import gauge, gauges
 from hub.pulse import Pulse
@@ -34,24 +33,16 @@ def results(hub: Hub, _: Pulse) -> Iterator[Metric]:
             "How far what was realised is below its highest, by quote asset.",
             {a: p.high_water - p.cumulative for a, p in pnl.items()},
         ),
-        ("exposure_quote", "Open positions at their last prices, by quote asset.", _exposure(ledger.values)),
+        ("exposure_quote", "Open positions at their last prices, by quote asset.", ledger.values.gross_exposure()),
     ):
         yield gauges(name, what, "asset", values)
-
-
-def _exposure(values: LedgerValues) -> dict[str, float]:
-    """Gross, without what is reserved for orders in flight."""
-    gross: defaultdict[str, float] = defaultdict(float)
-    for (_, symbol), (quantity, price) in values.positions.items():
-        gross[split_symbol(symbol)[1]] += abs(quantity) * price
-    return gross
 
 
 def limits(hub: Hub, _: Pulse) -> Iterator[Metric]:
     """Those of [risk] that results are held against; +Inf: off."""
     risk, ledger = hub.settings.risk, hub.ledger()
     if ledger is not None:
-        losses = {asset: risk.daily_loss(ledger.equity.get(asset)) for asset in ledger.values.pnl}
+        losses = daily_losses(risk, ledger.equity, ledger.values.pnl)
         what = "Realised loss of a day from which on nothing is traded, by quote asset."
         yield gauges("daily_loss_limit_quote", what, "asset", losses)
     yield gauge("drawdown_limit_quote", "Drawdown from which on nothing is traded.", risk.max_drawdown)
