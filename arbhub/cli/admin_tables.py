@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from arbhub.cli.tables import table
+from arbhub.cli.tables import table, trading_state
 from arbhub.v1 import admin_pb2
-from arbhub.v1.ledger_pb2 import TradingState
 
 
 def status(s: admin_pb2.InspectReply) -> RenderableType:
@@ -62,15 +61,17 @@ def history(h: admin_pb2.HistoryReply) -> RenderableType:
 def trading(r: admin_pb2.SetTradingStateReply) -> RenderableType:
     """The state, and whether the ledger has it."""
     told = "" if r.ledger_told else "; the executor has not taken it down yet, and is told when it connects"
-    return f"trading is [bold]{_state(r.state)}[/]{told}"
+    return f"trading is [bold]{trading_state(r.state)}[/]{told}"
 
 
 def _headline(s: admin_pb2.InspectReply) -> str:
-    said = f" (operator: {_state(s.commanded)}, ledger: {_state(s.ledger)}{f'; {s.why}' if s.why else ''})"
+    said = (
+        f" (operator: {trading_state(s.commanded)}, ledger: {trading_state(s.ledger)}{f'; {s.why}' if s.why else ''})"
+    )
     latency = s.decision_latency
     return (
         f"version [bold]{s.version}[/]   up {s.uptime_s:.0f} s   epoch {s.epoch}   ticks [bold]{s.ticks}[/]\n"
-        f"trading [bold]{_state(s.trading_state)}[/]{said}\n"
+        f"trading [bold]{trading_state(s.trading_state)}[/]{said}\n"
         f"decided in p50 {latency.p50_ms:.2f}, p99 {latency.p99_ms:.2f}, p99.99 {latency.p99_99_ms:.2f} ms"
     )
 
@@ -101,8 +102,3 @@ def _counts(title: str, counts: dict[str, int]) -> Table:
 
 def _up(up: bool, breaker: str = "") -> str:
     return ("[green]up[/]" if up else "[red]down[/]") + (f", {breaker}" if breaker else "")
-
-
-def _state(state: "TradingState.ValueType") -> str:
-    name = TradingState.Name(state).removeprefix("TRADING_STATE_").lower()
-    return "not known" if name == "unspecified" else name

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 from rich.rule import Rule
-from rich.table import Table
 from rich.text import Text
 
+from arbhub.cli.tables import plain_table, trading_state
 from arbhub.cli.top_rates import Rates
 from arbhub.v1 import hub_pb2
-from arbhub.v1.ledger_pb2 import TradingState
 
 MOST_REASONS = 4
 MOST_LINES = 8
@@ -47,8 +46,7 @@ def _rule(title: str) -> Rule:
 
 
 def _trading(s: hub_pb2.Status, rates: Rates) -> Iterator[RenderableType]:
-    state = TradingState.Name(s.trading_state).removeprefix("TRADING_STATE_").lower()
-    state = "not known" if state == "unspecified" else state
+    state = trading_state(s.trading_state)
     why = f" ({s.why})" if s.why and state != "active" else ""
     yield Text.assemble("trading ", (state, STYLES.get(state, "bold red")), why, "   executor ", _up(s.executor_up))
     denied = sum(s.denied.values())
@@ -65,7 +63,7 @@ def _trading(s: hub_pb2.Status, rates: Rates) -> Iterator[RenderableType]:
 
 def _fast(s: hub_pb2.Status, rates: Rates) -> Iterator[RenderableType]:
     yield Text(f"ticks {s.ticks:,} ({_rate(rates, 'ticks')})")
-    t = _table("", "", ">p50 ms", ">p99", ">p99.99", ">judged/s", ">rejected/s", ">timeouts/s")
+    t = plain_table("", "", ">p50 ms", ">p99", ">p99.99", ">judged/s", ">rejected/s", ">timeouts/s")
     t.add_row("rounds", "", *_latency(s.decision_latency), "", "", "")
     for e in s.engines:
         figures = (_rate(rates, f"{e.name} {what}", "") for what in ("judged", "rejected", "timeouts"))
@@ -127,7 +125,7 @@ def _earned(s: hub_pb2.Status, today: int) -> Iterator[RenderableType]:
     if not s.results:
         yield Text("nothing yet" if s.epoch else "not known: the ledger was not seen")
         return
-    t = _table("", ">PnL", ">drawdown", ">of limit", ">day's PnL", ">of limit", ">exposure", ">of limit")
+    t = plain_table("", ">PnL", ">drawdown", ">of limit", ">day's PnL", ">of limit", ">exposure", ">of limit")
     limits = s.limits
     for r in s.results:
         drawdown, of_day = r.high_water - r.cumulative, r.realised_day if r.day == today else 0.0
@@ -152,14 +150,6 @@ def _positions(s: hub_pb2.Status) -> Iterator[RenderableType]:
         yield Text(f"{symbol}  {'  '.join(venues)}")
     if len(held) > MOST_LINES:
         yield Text(f"and {len(held) - MOST_LINES} instruments more")
-
-
-def _table(*columns: str) -> Table:
-    """Without lines; a column whose name begins with ">" is of numbers."""
-    t = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    for name in columns:
-        t.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", no_wrap=True)
-    return t
 
 
 def _latency(latency: hub_pb2.LatencyStatus) -> Iterator[str]:
