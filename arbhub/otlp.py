@@ -25,7 +25,7 @@ from opentelemetry.proto.resource.v1 import resource_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.sdk.resources import Resource
 
-from arbhub.service import ServiceError
+from arbhub.security.certificates import content_of
 from arbhub.settings.traces import TracesSettings
 from arbhub.spans import Material
 from arbhub.spanwire import encode_span
@@ -266,9 +266,4 @@ def _resource(service: str) -> bytes:
 
 
 def _credentials(settings: TracesSettings) -> grpc.ChannelCredentials | None:
-    if settings.ca is None:
-        return None
-    try:
-        return grpc.ssl_channel_credentials(settings.ca.read_bytes())
-    except OSError as error:
-        raise ServiceError(f"traces.ca: {settings.ca} cannot be read: {error.strerror}") from None
+    return None if settings.ca is None else grpc.ssl_channel_credentials(content_of("traces.ca", settings.ca))

@@ -25,7 +25,7 @@ def credentials_of(tls: TlsSettings, service: str, now: datetime | None = None) 
     if tls.ca is None or tls.certificate is None or tls.key is None:
         return INSECURE
     ca, certificate, key = (_for_service(path, service) for path in (tls.ca, tls.certificate, tls.key))
-    authority_pem, chain_pem = _content("tls.ca", ca), _content("tls.certificate", certificate)
+    authority_pem, chain_pem = content_of("tls.ca", ca), content_of("tls.certificate", certificate)
     key_pem = read_secret("tls.key", key)
     authorities = _certificates("tls.ca", ca, authority_pem)
     chain = _certificates("tls.certificate", certificate, chain_pem)
@@ -43,7 +43,8 @@ def _for_service(path: Path, service: str) -> Path:
     return Path(str(path).replace("{service}", service))
 
 
-def _content(key: str, path: Path) -> bytes:
+def content_of(key: str, path: Path) -> bytes:
+    """What a file holds that the configuration names at `key`; ServiceError where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
