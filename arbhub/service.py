@@ -10,7 +10,7 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import grpc
@@ -160,7 +160,7 @@ def channel(address: str, credentials: Credentials = INSECURE) -> grpc.aio.Chann
     return credentials.channel(address, CHANNEL_OPTIONS)
 
 
-def run_until_signal(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+def run_until_signal(run: Callable[[asyncio.Event], Awaitable[object]]) -> None:
     """Run a service on uvloop until it returns, SIGTERM or SIGINT; a second signal ends the process at once."""
 
     async def main() -> None:
@@ -177,6 +177,20 @@ def run_until_signal(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
         await run(shutdown)
 
     uvloop.run(main())
+
+
+async def until(shutdown: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work until it is done or it is time to end; whether it was done. What it raises is raised here."""
+    doing, ended = asyncio.create_task(work), asyncio.create_task(shutdown.wait())
+    try:
+        await asyncio.wait([doing, ended], return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            doing.result()
+        return doing.done()
+    finally:
+        for task in (doing, ended):
+            task.cancel()
+        await asyncio.gather(doing, ended, return_exceptions=True)
 
 
 def settle_memory() -> None:

@@ -22,7 +22,7 @@ from arbhub.cli.demo_table import line, summary, table
 from arbhub.cli.up import services
 from arbhub.processes import Household, free_ports
 from arbhub.security.certificates import CLIENT, credentials_of
-from arbhub.service import run_until_signal
+from arbhub.service import run_until_signal, until
 from arbhub.v1 import hub_pb2
 from arbhub.watching import Gone, watched
 
@@ -65,31 +65,16 @@ class Demo:
         """Start everything, show it for its time, end everything."""
         household = Household(self._folder, self._credentials)
         wanted = services(self._settings, ("--config", str(self._config)), engines=True)
-        over = asyncio.ensure_future(shutdown.wait())
         try:
             self._console.print(f"starting {len(wanted)} services; logs and configuration in {self._folder}")
             await household.start(wanted)
-            if await self._until(over, household.ready(READY_S)):
+            if await until(shutdown, household.ready(READY_S)):
                 self._introduce(household)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._seconds):
-                        await self._until(over, self._watch(household))
+                        await until(shutdown, self._watch(household))
         finally:
-            over.cancel()
             await household.end()
-
-    @staticmethod
-    async def _until(over: "asyncio.Future[Any]", work: Any) -> bool:
-        """Whether `work` was done before it was over."""
-        task = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait([task, over], return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                task.result()
-            return bool(task.done())
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     def _introduce(self, household: Household) -> None:
         for child in household.children:

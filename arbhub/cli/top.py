@@ -1,12 +1,11 @@
 """`arbhub top`: a hub on a terminal, live."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console, RenderableType
@@ -16,7 +15,7 @@ from arbhub.cli.app import app, settings_of
 from arbhub.cli.top_rates import Rates, between
 from arbhub.cli.top_view import lost, screen
 from arbhub.security.certificates import CLIENT, credentials_of
-from arbhub.service import ServiceError, run_until_signal
+from arbhub.service import ServiceError, run_until_signal, until
 from arbhub.settings.schema import Settings
 from arbhub.v1 import hub_pb2
 from arbhub.watching import Gone, watched
@@ -66,7 +65,7 @@ def top(
         console = Console(width=OFF_TERMINAL)
     watching = Watching(place, interval, watched(place, interval, credentials_of(settings.tls, CLIENT)))
     show = _once if once else _live if console.is_terminal else _plain
-    run_until_signal(lambda shutdown: _until(shutdown, show(watching, console)))
+    run_until_signal(lambda shutdown: until(shutdown, show(watching, console)))
 
 
 class Watching:
@@ -94,19 +93,6 @@ class Watching:
         now_s, last = time.monotonic(), self._last
         self._last = now_s, status
         return between(last[1], status, now_s - last[0]) if last else {}
-
-
-async def _until(shutdown: asyncio.Event, show: Coroutine[Any, Any, None]) -> None:
-    """Show until there is nothing more to show, or it is enough."""
-    showing, ended = asyncio.create_task(show), asyncio.create_task(shutdown.wait())
-    try:
-        await asyncio.wait([showing, ended], return_when=asyncio.FIRST_COMPLETED)
-        if showing.done():
-            showing.result()
-    finally:
-        for task in (showing, ended):
-            task.cancel()
-        await asyncio.gather(showing, ended, return_exceptions=True)
 
 
 async def _live(watching: Watching, console: Console) -> None:
