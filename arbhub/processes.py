@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,15 +23,21 @@ from arbhub.security.credentials import INSECURE, Credentials
 from arbhub.service import ServiceError, channel
 
 END_S = 5.0
+_HELD: deque[socket.socket] = deque(maxlen=256)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Ports of the loopback interface that nobody listens on.
+
+    They stay bound here: until far more have been asked for, the kernel gives them to nobody who asks for any port or
+    calls from one. A server with SO_REUSEADDR, as all have who are to start again at once, listens there all the same.
+    """
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(("127.0.0.1", 0))
+    _HELD.extend(sockets)
+    return [one.getsockname()[1] for one in sockets]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +107,16 @@ class Household:
             raise ServiceError(f"not every service answered within {timeout_s:g} s{self._where()}") from None
 
     async def _answers(self, child: Child) -> None:
-        while not await _healthy(child.service, self.credentials):
-            if not child.alive:
+        healthy = False
+        while not healthy:
+            healthy = await _healthy(child.service, self.credentials)
+            if not child.alive:  # whoever says that all is well there is somebody else
                 raise ServiceError(
                     f"{child.service.name} ended with {child.process.returncode} before it was ready: "
                     f"{self._last_words(child)}{self._where()}"
                 )
-            await asyncio.sleep(0.1)
+            if not healthy:
+                await asyncio.sleep(0.1)
 
     def _last_words(self, child: Child) -> str:
         if self.logs is None:

@@ -31,6 +31,11 @@ class NotYetError(Exception):
     """What is waited for has not come."""
 
 
+def told(text: str) -> None:
+    """Say something to whoever reads the run."""
+    print(f"\n{text}")  # noqa: T201  # that is what it is for
+
+
 def no_engine() -> str:
     """Why there is no engine to test on, or nothing."""
     try:

@@ -7,88 +7,16 @@ reason; with REQUIRE_COMPOSE=1 that is a failure.
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from compose_project import DEVELOPMENT, FILE, ROOT, Project, no_engine, page
-from prometheus_client.parser import text_string_to_metric_families
+from compose_hub import ComposeHub
+from compose_project import DEVELOPMENT, FILE, ROOT, Project, page, told
 
 pytestmark = pytest.mark.timeout(1200)
 
 MAX_IMAGE_BYTES = 450e6
-FILLS = "SELECT count(*) FROM fills"
 FIRST_FILL_NS = "SELECT min(ts_ns) FROM fills"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _engine() -> None:
-    """An engine to test on."""
-    if reason := no_engine():
-        if os.environ.get("REQUIRE_COMPOSE") == "1":
-            pytest.fail(f"{reason}, and REQUIRE_COMPOSE=1 wants one")
-        pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def project() -> Iterator[Project]:
-    """Everything that can be had here, running and healthy."""
-    made = Project(f"arbhub-test-{os.getpid()}", profiles=("loadtest",))
-    told(f"left out, as their images are not here: {', '.join(made.left_out) or 'nothing'}")
-    try:
-        told(f"everything healthy after {made.up():.0f} s")
-        yield made
-    finally:
-        made.down()
-
-
-@pytest.fixture(scope="module")
-def hub(project: Project) -> "Hub":
-    """The hub's page, with its token."""
-    return Hub(project)
-
-
-def told(text: str) -> None:
-    """Say something to whoever reads the run."""
-    print(f"\n{text}")  # noqa: T201  # that is what it is for
-
-
-class Hub:
-    """What the hub says over HTTP, and the ledger in PostgreSQL."""
-
-    def __init__(self, project: Project) -> None:
-        self._project = project
-        self.token = project.run_in("hub", "cat", "/run/arbhub/token/token").strip()
-
-    def page(self, path: str, token: str = "") -> tuple[int, str]:
-        """A page of it."""
-        return page(f"{self._project.url('hub', 7408)}{path}", token)
-
-    def unready(self) -> list[str] | None:
-        """Why nothing can be approved; nothing where it can, None where it does not answer."""
-        status, text = self.page("/ready", self.token)
-        return json.loads(text)["reasons"] if status in (200, 503) else None
-
-    def decisions(self) -> dict[str, float]:
-        """How many there have been, by reason."""
-        status, text = self.page("/metrics", self.token)
-        assert status == 200, text
-        families = {family.name: family for family in text_string_to_metric_families(text)}
-        return {sample.labels["reason"]: sample.value for sample in families["arbhub_decisions"].samples}
-
-    def until_ready(self) -> None:
-        """Wait until it says so."""
-        self._project.until(lambda: self.unready() == [], "the hub ready", lambda: str(self.unready()))
-
-    def rows(self, query: str) -> int:
-        """A number from the ledger."""
-        words = ("psql", "-U", "arbhub", "-d", "arbhub", "-h", "/var/run/postgresql", "-t", "-A", "-c", query)
-        return int(self._project.run_in("postgres", *words))
-
-    def until_more_fills(self) -> None:
-        """Wait until more was traded than until now."""
-        before = self.rows(FILLS)
-        self._project.until(lambda: self.rows(FILLS) > before, "more fills", lambda: self._project.logs("hub"))
 
 
 def test_compose_takes_the_whole_file(project: Project) -> None:
@@ -120,7 +48,7 @@ def test_the_image_is_small_and_runs_as_nobody_special(project: Project) -> None
     assert said["NoNewPrivs"] == "1"
 
 
-def test_it_trades_on_paper(project: Project, hub: Hub) -> None:
+def test_it_trades_on_paper(project: Project, hub: ComposeHub) -> None:
     """What feed and sandbox give is decided, approved and filled, and the ledger in PostgreSQL has it."""
     hub.until_ready()
     hub.until_more_fills()
@@ -129,7 +57,7 @@ def test_it_trades_on_paper(project: Project, hub: Hub) -> None:
     assert "EX" in project.run_in("hub", "arbhub", "trades", "--config", "/etc/arbhub.toml")
 
 
-def test_strangers_see_that_it_lives_and_nothing_else(hub: Hub) -> None:
+def test_strangers_see_that_it_lives_and_nothing_else(hub: ComposeHub) -> None:
     """The published port asks for the token."""
     assert hub.page("/health")[0] == 200
     for path in ("/metrics", "/ready", "/api/logs/trades"):
@@ -150,7 +78,7 @@ def test_prometheus_scrapes_the_hub(project: Project) -> None:
     assert float(value('sum(arbhub_ticks_total{job="hub"})')[0]) > 0
 
 
-def test_load_goes_through_the_hub(project: Project, hub: Hub) -> None:
+def test_load_goes_through_the_hub(project: Project, hub: ComposeHub) -> None:
     """Ticks of a driver on the internal network are answered, each of them, beside the feed's own."""
     image = project.file["services"]["hub"]["image"]
     report = "/tmp/report.json"  # noqa: S108  # within the container
@@ -172,7 +100,7 @@ def test_load_goes_through_the_hub(project: Project, hub: Hub) -> None:
 
 @pytest.mark.parametrize(("blow", "mend"), [("kill", "start"), ("pause", "unpause")])
 @pytest.mark.parametrize("engine", ["fee", "risk"])
-def test_an_engine_goes_and_comes_back(project: Project, hub: Hub, engine: str, blow: str, mend: str) -> None:
+def test_an_engine_goes_and_comes_back(project: Project, hub: ComposeHub, engine: str, blow: str, mend: str) -> None:
     """While it is away, gone or hanging, its silence is a veto on everything; once it is back, trading goes on."""
     hub.until_ready()
     silence = f"ENGINE_TIMEOUT:{engine}"
@@ -187,7 +115,7 @@ def test_an_engine_goes_and_comes_back(project: Project, hub: Hub, engine: str, 
     hub.until_more_fills()
 
 
-def test_a_service_that_ends_is_started_again(project: Project, hub: Hub) -> None:
+def test_a_service_that_ends_is_started_again(project: Project, hub: ComposeHub) -> None:
     """By Docker and nobody else; the hub finds the executor again, under a new epoch."""
     began, epochs = project.started_at("executor"), hub.rows("SELECT count(*) FROM epochs")
     project.run_in("executor", "sh", "-c", "kill -TERM 1")
