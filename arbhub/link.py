@@ -169,6 +169,8 @@ class Link(Generic[P]):
         try:
             self._begin()
             parts = [asyncio.create_task(part) for part in (self._write(call), self._read(call), self._watch())]
+            for part in parts:
+                part.add_done_callback(_seen)
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             was_up = self.up
         finally:
@@ -190,9 +192,11 @@ class Link(Generic[P]):
             return
         self._wake.set()
         parts[-1].cancel()
-        await asyncio.wait(parts, timeout=LINGER_S)
-        for part in parts:
-            part.cancel()
+        try:
+            await asyncio.wait(parts, timeout=LINGER_S)
+        finally:  # cancelled once more while it waits, too
+            for part in parts:
+                part.cancel()
         await asyncio.gather(*parts, return_exceptions=True)
 
     async def _write(self, call: Call) -> None:
@@ -272,6 +276,12 @@ class Link(Generic[P]):
         self._flights.clear()
         self.up = self.open = False
         self._peer.down(lost)
+
+
+def _seen(part: Part) -> None:
+    """Whatever a part fails with, it is only the link's to explain."""
+    if not part.cancelled():
+        part.exception()
 
 
 async def _status(call: Call) -> str:
