@@ -1,8 +1,9 @@
 #!/usr/local/bin/python3 -IS
 """Asks a service how it is: exit 0 when it serves, 1 and one line on standard error when it does not.
 
-    probe HOST:PORT     gRPC health (grpc.health.v1), without TLS
-    probe http://...    any page: 2xx will do
+    probe HOST:PORT          gRPC health (grpc.health.v1) of the server as a whole, without TLS
+    probe HOST:PORT SERVICE  of one of its services: "turn" is served by whoever stands ready and waits (--turn)
+    probe http://...         any page: 2xx will do
 
 A container's health check runs again and again within the container's own, small share of a core. Importing gRPC for
 it would take about a hundred times the question itself, and hold up the service that is asked: so this speaks the few
@@ -19,23 +20,24 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0x0, 0x1, 0x3, 0x4, 0x7
 ACK = END_STREAM = 0x1
 END_HEADERS = 0x4
-NOTHING = b"\x00" + bytes(4)  # a message of no bytes in gRPC's frame: the server as a whole is meant
 SERVING = b"\x00" + (2).to_bytes(4, "big") + b"\x08\x01"  # HealthCheckResponse(status=SERVING)
 
 
 def main(words: list[str]) -> int:
     """The exit code for these arguments."""
-    if len(words) != 1:
-        return _said("usage: probe HOST:PORT | probe http://HOST:PORT/PATH")
+    page = bool(words) and words[0].startswith("http://")
+    if not 1 <= len(words) <= 2 or (page and len(words) > 1):
+        return _said("usage: probe HOST:PORT [SERVICE] | probe http://HOST:PORT/PATH")
     try:
-        return _page(words[0]) if words[0].startswith("http://") else _health(words[0])
+        return _page(words[0]) if page else _health(*words)
     except (OSError, ValueError) as error:
         return _said(f"{words[0]}: {error}")
 
 
-def _health(address: str) -> int:
+def _health(address: str, service: str = "") -> int:
+    question = _question(address, service)
     with _connected(address) as wire:
-        wire.sendall(PREFACE + _frame(SETTINGS, 0, 0, b"") + _question(address))
+        wire.sendall(PREFACE + _frame(SETTINGS, 0, 0, b"") + question)
         answer = b""
         for kind, flags, content in _frames(wire):
             if kind == SETTINGS and not flags & ACK:
@@ -44,21 +46,23 @@ def _health(address: str) -> int:
                 answer += content
             if kind in (RST_STREAM, GOAWAY) or (kind in (DATA, HEADERS) and flags & END_STREAM):
                 break
-    return 0 if answer == SERVING else _said(f"{address}: does not say that it serves")
+    return 0 if answer == SERVING else _said(f"{address}: does not say that it serves{service and f' {service}'}")
 
 
-def _question(address: str) -> bytes:
+def _question(address: str, service: str) -> bytes:
     """Health/Check as headers and data; HPACK with nothing compressed but what its static table has."""
+    named = b"\x0a" + _text(service) if service else b""  # HealthCheckRequest(service=...); none is the whole server
     headers = b"\x83\x86"  # :method POST, :scheme http
     headers += b"\x04" + _text("/grpc.health.v1.Health/Check") + b"\x01" + _text(address)
     headers += b"\x0f\x10" + _text("application/grpc") + b"\x00" + _text("te") + _text("trailers")
-    return _frame(HEADERS, END_HEADERS, 1, headers) + _frame(DATA, END_STREAM, 1, NOTHING)
+    message = b"\x00" + len(named).to_bytes(4, "big") + named
+    return _frame(HEADERS, END_HEADERS, 1, headers) + _frame(DATA, END_STREAM, 1, message)
 
 
 def _text(text: str) -> bytes:
     content = text.encode("ascii")
     if len(content) > 126:
-        raise ValueError("is no HOST:PORT: it is too long")
+        raise ValueError(f"{text[:20]}... is too long for a HOST:PORT or a service")
     return bytes([len(content)]) + content
 
 

@@ -100,6 +100,18 @@ def test_who_has_no_health(healths: tuple[str, health.HealthServicer]) -> None:
     assert probe(address)[0] == 1
 
 
+def test_one_service_of_a_server(healths: tuple[str, health.HealthServicer]) -> None:
+    """The second word names it: it alone is asked for, and the first one alone means the server as a whole."""
+    address, checks = healths
+    checks.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    checks.set("turn", health_pb2.HealthCheckResponse.SERVING)
+    checks.set("stopped", health_pb2.HealthCheckResponse.NOT_SERVING)
+    assert probe(address, "turn") == (0, "")
+    assert probe(address) == (1, f"probe: {address}: does not say that it serves\n")
+    for name in ("stopped", "unknown"):
+        assert probe(address, name) == (1, f"probe: {address}: does not say that it serves {name}\n")
+
+
 async def test_our_own_services() -> None:
     """The shell that all of them have answers it as it answers a client with all of gRPC."""
     async with serving("127.0.0.1:0", lambda _: None, []) as port:
@@ -128,7 +140,18 @@ def test_pages(pages: str) -> None:
     assert (code, said.startswith(f"probe: {pages}/bad: HTTP/1.0 503")) == (1, True)
 
 
-@pytest.mark.parametrize("words", [(), ("a:1", "b:2"), ("somewhere",), ("host:port",), ("h" * 200 + ":1",)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("a:1", "b", "c"),
+        ("http://a:1/", "b"),
+        ("somewhere",),
+        ("host:port",),
+        ("h" * 200 + ":1",),
+        ("127.0.0.1:1", "s" * 200),
+    ],
+)
 def test_what_is_no_address(words: tuple[str, ...]) -> None:
     """One sentence, and exit 1: a container that is asked wrongly is not well."""
     code, said = probe(*words)
