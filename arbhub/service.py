@@ -116,7 +116,8 @@ def _is_served(listen: str) -> bool:
 class OpenStreams:
     """The streams that a server has open. They do not end by themselves, and would hold up the drain.
 
-    A peer that has been told of the end comes again at once, while the drain goes on: it is turned away.
+    A peer that has been told of the end comes again at once, while the drain goes on: it is turned away. Who ends its
+    streams one by one before `end` says `turn_away` first, for it would take in on new ones what it never answers.
     """
 
     def __init__(self) -> None:
@@ -142,9 +143,13 @@ class OpenStreams:
         abort.add_done_callback(lambda done: done.cancelled() or done.exception())
         return abort
 
+    def turn_away(self, why: str) -> None:
+        """From now on no new stream is let in; those that are open go on."""
+        self._over = why
+
     async def end(self, why: str) -> None:
         """End every stream as UNAVAILABLE, so that the other sides know at once; who reads nothing is left behind."""
-        self._over = why
+        self.turn_away(why)
         open_now = [context for context, abort in self._aborts.items() if abort is None]
         aborts = [self.cut(context, grpc.StatusCode.UNAVAILABLE, why) for context in open_now]
         if aborts:

@@ -35,6 +35,7 @@ from hub.status import status
 from hub.tracing import Names, RoundTraces
 
 SERVICE = "arbhub.v1.Hub"
+ENDING = "the hub is shutting down"
 ANSWER_RESERVE_S = 0.001  # of the caller's deadline at least, to carry the answer back
 ANSWER_RESERVE = 0.1  # and that part of it: a caller with time to spare gets an answer from a busy machine too
 LAST_ROUNDS_S = 2.0  # at most, whatever the deadline, for rounds to end at shutdown
@@ -107,6 +108,7 @@ class HubServicer:
 
     async def drain(self) -> None:
         """Accept nothing more, write the decisions on what was accepted, then end every stream."""
+        self._streams.turn_away(ENDING)
         for session in self._sessions:
             session.ending = True
             session.on_answer()
@@ -117,7 +119,7 @@ class HubServicer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_TRADES_S):
                 await self._hub.trades.link.flushed()
-        await self._streams.end("the hub is shutting down")
+        await self._streams.end(ENDING)
 
     @staticmethod
     async def _read_all(session: Session, context: Context) -> tuple[grpc.StatusCode, str]:
@@ -126,7 +128,7 @@ class HubServicer:
             if session.left:  # cut off, and told so when it reads again
                 return grpc.StatusCode.OK, ""
             if session.ending:
-                return grpc.StatusCode.UNAVAILABLE, "the hub is shutting down"
+                return grpc.StatusCode.UNAVAILABLE, ENDING
             try:
                 session.take(frame)
             except RefusedError as error:

@@ -106,6 +106,25 @@ async def test_under_ticks_every_batch_is_answered_in_turn(tmp_path: Path) -> No
             assert await hub.ended() == 0
 
 
+async def test_who_comes_during_the_end_is_turned_away(tmp_path: Path) -> None:
+    """A client whose stream was ended comes again at once: what it would be taken in with, nobody would answer."""
+    slow = SlowEngine("spread")
+    async with contextlib.AsyncExitStack() as stack:
+        place = await stack.enter_async_context(slow.served())
+        made = hub_process(tmp_path, "127.0.0.1:1", {"spread": {"place": place}}, deadline_ms=LONG_MS)
+        hub = await stack.enter_async_context(made)
+        await status_of(hub.address, lambda s: s.engines[0].up, "the engine")
+        client = await stack.enter_async_context(client_of(hub.address))
+        await client.send(cheap(), dear())
+        await slow.until(lambda: "batch" in slow.kinds(), "the question")
+        await hub.terminate()
+        with pytest.raises(grpc.aio.AioRpcError, match="the hub is shutting down"):
+            await stack.enter_async_context(client_of(hub.address))
+        slow.allowed.release()
+        assert len((await client.decided())[1]) == 2
+        assert await hub.ended() == 0
+
+
 async def test_an_engine_that_hangs_holds_up_no_end(tmp_path: Path) -> None:
     """However long the deadline is: rounds are given a while, and then the process ends by itself, with 0."""
     async with contextlib.AsyncExitStack() as stack:
