@@ -132,7 +132,7 @@ async def test_the_second_serves_when_the_first_has_ended(file: Path, logged: li
     first.serve = slowly  # type: ignore[method-assign]  # a service whose drain takes its time
     async with first.running() as ending, second.running():
         await asyncio.wait_for(first.began.wait(), PATIENCE_S)
-        await said(logged, "waits without health")
+        await said(logged, "waiting for its turn")
         first.shutdown.set()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(second.began.wait(), 0.1)  # ten looks at the lock
@@ -160,7 +160,7 @@ async def test_an_end_while_it_waits(file: Path, logged: list[Any]) -> None:
     waiting = Serving(Turn(file, NOWHERE))
     with locked(file):
         async with waiting.running() as task:
-            await said(logged, "waits without health")
+            await said(logged, "waiting for its turn")
             waiting.shutdown.set()
             await asyncio.wait_for(task, PATIENCE_S)
         assert not is_free(file)
@@ -207,7 +207,7 @@ async def test_a_port_that_is_taken(file: Path, logged: list[Any]) -> None:
         waiting = Serving(Turn(file, f"127.0.0.1:{port}"))
         with locked(file):
             async with waiting.running():
-                await said(logged, "waits without health")
+                await said(logged, "waiting for its turn")
                 assert await health(f"127.0.0.1:{port}") == SERVING
     assert reasons(logged) == [f"127.0.0.1:{port} is in use"]
 
@@ -224,7 +224,7 @@ async def test_it_does_not_take_the_port_of_who_is_about_to_serve(file: Path, lo
 
     first.serve = late  # type: ignore[method-assign]  # a service that takes its time to begin
     async with first.running(), second.running():
-        await said(logged, "waits without health")
+        await said(logged, "waiting for its turn")
         go.set()
         await asyncio.wait_for(first.began.wait(), PATIENCE_S)
     assert reasons(logged) == [f"127.0.0.1:{port} is the port of the one that serves"]
@@ -278,10 +278,11 @@ def test_the_kernel_lets_go_for_who_is_killed(file: Path) -> None:
         assert first.stdout.readline() == "serves\n"
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as second:
             assert second.stdout is not None
-            assert "waiting for its turn" in second.stdout.readline()  # structlog, unconfigured, says it there
+            lines = iter(second.stdout.readline, "")  # structlog, unconfigured, speaks there
+            assert next(line for line in lines if "waiting for its turn" in line)
             first.send_signal(signal.SIGKILL)
-            lines = iter(second.stdout.readline, "serves\n")
-            assert "its turn" in list(lines)[-1]
+            assert "its turn" in next(lines)
+            assert next(lines) == "serves\n"
             second.send_signal(signal.SIGTERM)
             assert second.wait(PATIENCE_S) == 0
         assert first.wait(PATIENCE_S) == -signal.SIGKILL
