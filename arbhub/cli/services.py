@@ -91,6 +91,8 @@ def feed(config: ConfigOption, assignments: SetOption = None, turn: TurnOption =
 
     settings = startable(config, assignments)
     configure_logs()
+    if turn is not None and settings.feed.source == "ccxt":
+        import feeds.live  # noqa: F401  # half a second that the source would take in its turn
     _serve(partial(run, settings), settings, "feed", settings.feed.listen, turn)
 
 
