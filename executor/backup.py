@@ -19,7 +19,8 @@ from typing import IO, Protocol
 from sqlalchemy.engine import URL
 
 from arbhub.service import ServiceError
-from executor.opening import VERSION_TABLE, ledger_url, shown_url
+from executor.opening import is_in_memory, ledger_url, shown_url
+from executor.revisions import VERSION_TABLE
 
 BUSY_S = 30.0
 CONNECT_S = "10"
@@ -66,7 +67,7 @@ class _SqliteVault:
 
     def __init__(self, url: URL) -> None:
         self._shown = shown_url(url)
-        if url.database in (None, "", ":memory:"):
+        if is_in_memory(url):
             raise ServiceError(f"ledger {self._shown}: is in the executor's memory: there is nothing to copy")
         self._file = Path(str(url.database))
 

@@ -27,6 +27,7 @@ from executor.journal import (
 from executor.money import ZERO
 from executor.orders import Approved, Order
 from executor.recovery import load
+from executor.revisions import RevisionError, require_head
 
 Row = dict[str, Any]
 
@@ -50,13 +51,12 @@ class SqlLedger:
             with self._engine.begin() as connection:
                 held = self._held(connection)
                 if held != self._epoch:
+                    require_head(connection)
                     cancel_unfilled(connection)
                     recovered = load(connection)
                     self._know(recovered)
-                epoch = held + 1
-                connection.execute(update(t.trading).values(epoch=epoch))
-                connection.execute(insert(t.epochs).values(epoch=epoch, taken_ns=time.time_ns()))
-        except SQLAlchemyError as error:
+                epoch = begin_epoch(connection, held)
+        except (SQLAlchemyError, RevisionError) as error:
             raise self._lost(error) from error
         self._epoch = epoch
         return epoch, recovered
@@ -174,11 +174,19 @@ class SqlLedger:
         self._decided: dict[tuple[int, int], Row] = {}
         self._sums: defaultdict[str, dict[tuple[str, ...], Row]] = defaultdict(dict)
 
-    def _lost(self, error: SQLAlchemyError) -> LedgerUnavailableError:
+    def _lost(self, error: SQLAlchemyError | RevisionError) -> LedgerUnavailableError:
         self._epoch = -1
         self._forget()
         cause: Any = getattr(error, "orig", None) or error
         return LedgerUnavailableError(str(cause).strip().splitlines()[0])
+
+
+def begin_epoch(connection: Connection, held: int) -> int:
+    """The epoch after the one that holds the ledger; whoever has that one writes no more."""
+    epoch = held + 1
+    connection.execute(update(t.trading).values(epoch=epoch))
+    connection.execute(insert(t.epochs).values(epoch=epoch, taken_ns=time.time_ns()))
+    return epoch
 
 
 def cancel_unfilled(connection: Connection) -> None:

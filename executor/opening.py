@@ -10,10 +10,7 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, update
+from sqlalchemy import Connection, Engine, create_engine, event, select, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
@@ -21,11 +18,10 @@ from sqlalchemy.pool import StaticPool
 from arbhub.reference import split_symbol
 from arbhub.service import ServiceError
 from arbhub.settings.secret import redacted
-from executor import tables
+from executor import revisions, tables
 from executor.money import CONTEXT
 from executor.orders import Key
 
-VERSION_TABLE = "arbhub_ledger_version"
 _ALLOWED = 'allowed are "sqlite:///FILE", "sqlite://" (in memory) and "postgresql://USER:PASSWORD@HOST/NAME"'
 
 
@@ -34,7 +30,7 @@ def open_ledger(text: str) -> Engine:
     url = ledger_url(text)
     shown = shown_url(url)
     with explained(url):
-        engine = _engine(url)
+        engine = engine_on(url)
         with engine.begin() as connection:
             _migrate(connection, shown)
             _check(connection, shown)
@@ -73,13 +69,18 @@ def ledger_url(text: str) -> URL:
     return url
 
 
-def _engine(url: URL) -> Engine:
+def is_in_memory(url: URL) -> bool:
+    """Whether it is SQLite's database without a file, which only its own process has."""
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+
+
+def engine_on(url: URL) -> Engine:
+    """An engine that writes to a database as a ledger is written to."""
     if url.get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True)
-    in_memory = url.database in (None, "", ":memory:")
     # One connection is one in-memory database: everyone must share it.
     memory: dict[str, Any] = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
-    engine = create_engine(url, **(memory if in_memory else {}))
+    engine = create_engine(url, **(memory if is_in_memory(url) else {}))
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _on_begin)
     return engine
@@ -97,17 +98,11 @@ def _on_begin(connection: Connection) -> None:
 
 
 def _migrate(connection: Connection, shown: str) -> None:
-    names = set(inspect(connection).get_table_names())
-    if names and VERSION_TABLE not in names:
-        some = ", ".join(sorted(names)[:3])
-        raise ServiceError(f"ledger {shown}: is a database of something else, it has the tables {some}")
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
-    except CommandError as error:
-        raise ServiceError(f"ledger {shown}: was not written by this version of arbhub ({error})") from None
+        revisions.require_known(revisions.current(connection))
+        revisions.upgrade(connection, revisions.head())
+    except revisions.RevisionError as error:
+        raise ServiceError(f"ledger {shown}: {error}") from None
     # Changes nothing, but fails where nothing can be changed: better now than at the first decision.
     connection.execute(update(tables.trading).values(epoch=tables.trading.c.epoch))
 

@@ -16,7 +16,8 @@ from sqlalchemy.pool import NullPool
 
 from arbhub.service import ServiceError
 from executor.money import CONTEXT
-from executor.opening import VERSION_TABLE, explained, ledger_url, shown_url
+from executor.opening import explained, is_in_memory, ledger_url, shown_url
+from executor.revisions import VERSION_TABLE
 
 BUSY_S = 1.0
 CONNECT_S = 3
@@ -28,11 +29,18 @@ def reading(text: str, statement_s: float = 60.0) -> Iterator[Connection]:
 
     `statement_s` bounds a query where the database can (PostgreSQL).
     """
-    url = ledger_url(text)
-    shown = shown_url(url)
-    with explained(url), localcontext(CONTEXT), _engine(url, shown, statement_s).begin() as connection:
+    with looking(text, statement_s) as connection:
         if not inspect(connection).has_table(VERSION_TABLE):
+            shown = shown_url(ledger_url(text))
             raise ServiceError(f"ledger {shown}: is no ledger, or nothing was ever written to it")
+        yield connection
+
+
+@contextlib.contextmanager
+def looking(text: str, statement_s: float = 60.0) -> Iterator[Connection]:
+    """The same on a database that need not be a ledger."""
+    url = ledger_url(text)
+    with explained(url), localcontext(CONTEXT), _engine(url, shown_url(url), statement_s).begin() as connection:
         yield connection
 
 
@@ -41,7 +49,7 @@ def _engine(url: URL, shown: str, statement_s: float) -> Engine:
 
 
 def _sqlite(url: URL, shown: str) -> Engine:
-    if url.database in (None, "", ":memory:"):
+    if is_in_memory(url):
         raise ServiceError(f"ledger {shown}: is in the executor's memory, where nobody else can read it")
     file = Path(str(url.database))
     if not file.is_file():

@@ -1,1 +1,1 @@
-"""Alembic's scripts, run by `executor.opening` on the connection it hands over; there is no alembic.ini."""
+"""Alembic's scripts, run by `executor.revisions` on the connection it hands over; there is no alembic.ini."""

@@ -1,8 +1,8 @@
-"""Alembic's entry: migrate on the connection and in the transaction that `executor.opening` has begun."""
+"""Alembic's entry: migrate on the connection, and in the transaction, that `executor.revisions` was given."""
 
 from alembic import context
 
-from executor.opening import VERSION_TABLE
+from executor.revisions import VERSION_TABLE
 from executor.tables import metadata
 
 context.configure(

@@ -35,7 +35,10 @@ def places(tmp_path: Path) -> Path:
             "sqlite:///{}/other.db",
             "ledger sqlite:///{}/other.db: is a database of something else, it has the tables customers",
         ),
-        ("sqlite:///{}/newer.db", "ledger sqlite:///{}/newer.db: was not written by this version of arbhub (*9999*)"),
+        (
+            "sqlite:///{}/newer.db",
+            "ledger sqlite:///{}/newer.db: is of revision 9999, and this release knows none after 0001: *",
+        ),
         ("sqlite:////proc/ledger.db", "ledger sqlite:////proc/ledger.db: unable to open database file"),
         ("sqlite:///file:{}/good.db?mode=ro&uri=true", "ledger sqlite:///file*: attempt to write a readonly database"),
         ("ledger.db", "ledger_url 'ledger.db' is no database URL: allowed are *"),

@@ -4,11 +4,15 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import CommandError
 
 from executor.tables import Amount
 
 revision = "0001"
 down_revision = None
+
+# Those that refer to others come first.
+TABLES = ("fills", "orders", "decisions", "epochs", "positions", "balances", "costs", "results")
 
 
 def _text(name: str, **kwargs: Any) -> sa.Column[str]:
@@ -34,6 +38,16 @@ def upgrade() -> None:
         sa.Column("state", sa.Integer(), nullable=False),
     )
     op.bulk_insert(trading, [{"id": 1, "epoch": 0, "state": 1}])
+
+
+def downgrade() -> None:
+    """Drop a ledger that nobody ever used; CommandError where there is anything in it."""
+    count = sa.select(sa.func.count())
+    used = [name for name in TABLES if op.get_bind().execute(count.select_from(sa.table(name))).scalar_one()]
+    if used:
+        raise CommandError(f"there is no form before the first one, and its {', '.join(used)} are not empty")
+    for name in (*TABLES, "trading"):
+        op.drop_table(name)
 
 
 def _history() -> None:
