@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # Puts a backup of deploy/backup.sh back: `arbhub backup restore`, and its images where asked.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(dirname "$here")
-arbhub=${ARBHUB:-$root/.venv/bin/arbhub}
+# shellcheck source-path=SCRIPTDIR source=sourced/place.sh
+. "$(dirname "${BASH_SOURCE[0]}")/sourced/place.sh"
 
 usage() {
     cat <<'USAGE'
-usage: deploy/restore.sh (--env NAME | --config FILE) [--images] [--force] FOLDER [-- OPTION...]
+usage: deploy/restore.sh (--env NAME | --config FILE | --compose) [--images] [--force] FOLDER [-- OPTION...]
 
 Reads all of FOLDER and compares it with its checksums, then puts the ledger and hub.state_dir back where the
 configuration says. Stop hub and executor first. A ledger, or a file that differs, is replaced only with --force, and
@@ -15,6 +14,8 @@ an executor that still writes to a replaced ledger is fenced off: the new one be
 
   --env NAME     testing, staging or production: configs/NAME.toml with the variables of configs/.env.NAME
   --config FILE  any configuration instead, with the variables that are set here
+  --compose      the project of deploy/compose.yaml: its postgres has to run; hub and executor may, with --force: they are
+                 stopped, and started again once all is back
   --images       load the backup's images too, by `docker load`
   --force        replace what is there
   -- OPTION...   handed to `arbhub backup restore`: --set KEY=VALUE, --state DIR, --configs DIR, --pg-tools WORDS
@@ -24,45 +25,42 @@ another arbhub to use.
 USAGE
 }
 
-fail() {
-    echo "restore.sh: $1" >&2
-    exit 2
+# The services of the project that write to what is put back, as far as they run.
+writers() {
+    docker compose ps --services --status running --status paused --status restarting | grep -x -e hub -e executor || true
 }
 
-value() { [ "$#" -ge 2 ] || fail "$1 needs a value; --help shows what there is"; }
+# The volume gets what is in the scratch folder, from a container like the hub's, so that all belongs to whom it should.
+put_state() {
+    tar -C "$scratch/state" -cf - . |
+        docker run --rm --interactive --network none --volumes-from "$hub" --entrypoint tar \
+            "$(docker inspect --format '{{.Image}}' "$hub")" -C "$volume" -xf - --no-overwrite-dir
+}
 
-name='' config='' images='' folder='' force=()
-while [ "$#" -gt 0 ]; do
-    case $1 in
-        --help | -h) usage; exit 0 ;;
-        --env) value "$@"; name=$2; shift 2 ;;
-        --config) value "$@"; config=$2; shift 2 ;;
-        --images) images=yes; shift ;;
-        --force) force=(--force); shift ;;
-        --) shift; break ;;
-        -*) fail "there is no option $1; --help shows what there is" ;;
-        *) [ -z "$folder" ] || fail "one FOLDER, not two: $folder and $1"; folder=$1; shift ;;
-    esac
-done
+options "$@"
 [ -n "$folder" ] || fail "which backup: name its FOLDER"
-[ -n "$name$config" ] || fail "where to put it back: --env testing, staging or production, or --config FILE"
-{ [ -z "$name" ] || [ -z "$config" ]; } || fail "--env or --config, not both"
-[ -x "$arbhub" ] || fail "$arbhub is not there: run 'make setup', or name another with ARBHUB="
-
-if [ -n "$name" ]; then
-    config=$root/configs/$name.toml
-    variables=$root/configs/.env.$name
-    { [ -f "$config" ] && [ -f "$variables" ]; } || fail "there is no environment $name: testing, staging or production"
-    set -a
-    # shellcheck disable=SC1090  # which environment it is, is said on the command line
-    . "$variables"
-    set +a
-fi
+find_place
 if [ -n "$images" ]; then
-    command -v docker >/dev/null || fail "--images needs docker, which is not installed here"
-    docker info >/dev/null 2>&1 || fail "--images needs a Docker engine, and none answers"
+    engine --images
     [ -f "$folder/more/images/images.tar" ] || fail "$folder has no images: it was made without --images"
     "$arbhub" backup check "$folder"
     docker load --input "$folder/more/images/images.tar"
 fi
-"$arbhub" backup restore "$folder" --config "$config" "${force[@]}" "$@"
+
+ran=()
+if [ -n "$compose" ]; then
+    mapfile -t ran < <(writers)
+    if [ "${#ran[@]}" -gt 0 ]; then
+        [ -n "$force" ] || fail "${ran[*]} of the project run: --force stops them, replaces what is there, and starts them"
+        "$arbhub" backup check "$folder"
+        docker compose stop "${ran[@]}"
+        trap 'rm -rf "$scratch"; echo "restore.sh: ${ran[*]} stay stopped: docker compose start ${ran[*]}" >&2' EXIT
+    fi
+    copy_state
+fi
+"$arbhub" backup restore "$folder" "${place[@]}" ${force:+--force} "${more[@]}"
+[ -z "$compose" ] || put_state
+if [ "${#ran[@]}" -gt 0 ]; then
+    docker compose start "${ran[@]}"
+    trap 'rm -rf "$scratch"' EXIT
+fi

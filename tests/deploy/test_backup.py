@@ -271,6 +271,7 @@ def test_images_are_saved_and_loaded_where_asked(machine: Machine) -> None:
     (programs / "docker").write_text(DOCKER)
     (programs / "docker").chmod(0o755)
     assert "needs docker, which is not installed" in machine.refused("backup", "kept", "--images", PATH=str(bare))
+    assert "--compose needs docker, which is not" in machine.refused("restore", "kept", "--compose", PATH=str(bare))
     machine.done("backup", "kept", "--images", PATH=str(programs))
     machine.done("restore", "--force", "--images", "kept", PATH=str(programs), LOADED=str(loaded))
     assert loaded.read_text() == "saved arbhub:1 redis:7\n"
