@@ -63,7 +63,7 @@ class Project:
         words = [word for profile in profiles for word in ("--profile", profile)]
         words += [word for file in (FILE, *over) for word in ("-f", str(file))]
         self._compose = ("docker", "compose", "-p", name, *words)
-        self._environment = os.environ | dict.fromkeys(PORTS, "") | _stand_ins()
+        self.environment = os.environ | dict.fromkeys(PORTS, "") | _stand_ins()
         self.file: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))
         services = self.file["services"]
         self.services = [service for service in services if self._can_be_had(services[service])]
@@ -74,7 +74,7 @@ class Project:
         """What `docker compose` answers; a failure fails the test with what it said."""
         done = subprocess.run(
             (*self._compose, *words),
-            env=self._environment,
+            env=self.environment,
             input=text,
             capture_output=True,
             text=True,
