@@ -29,12 +29,8 @@ from arbhub.service import channel
 P = TypeVar("P")
 Call = grpc.aio.StreamStreamCall[bytes, bytes]
 Part = asyncio.Task[None]
-RETRY_S = (
-    0.05,
-    *(0.1,) * 10,
-    0.2,
-    0.5,
-)  # a successor is there within a second; who stays away is looked for less often
+# A successor is there within a second; who stays away is looked for less often.
+RETRY_S = (0.05, *(0.1,) * 10, 0.2, 0.5)
 MAX_BATCH_BYTES = 2_000_000
 LINGER_S = 0.25
 FLUSH_POLL_S = 0.002
