@@ -16,6 +16,7 @@ pytestmark = pytest.mark.timeout(600)
 
 TRADING = "SELECT state FROM trading"
 EPOCH = "SELECT epoch FROM trading"
+OPEN = "SELECT count(*) FROM decisions WHERE status = 'open'"
 ENGINES = ("engine-fee", "engine-spread", "engine-liquidity")
 
 
@@ -98,6 +99,7 @@ def test_a_backup_is_put_back(project: Project, hub: ComposeHub, operator: Opera
     """The ledger and the operator's word as they were, halted, whatever was said and traded since; then it goes on."""
     operator.says("halt")
     project.until(lambda: hub.rows(TRADING) == HALTED, "the ledger halted")
+    project.until(lambda: hub.rows(OPEN) == 0, "what was under way filled")
     fills, epoch, word = hub.rows(FILLS), hub.rows(EPOCH), operator.word()
     code, said = operator.run("backup", "--compose", "kept")
     assert code == 0, said
@@ -110,7 +112,7 @@ def test_a_backup_is_put_back(project: Project, hub: ComposeHub, operator: Opera
     assert code == 2
     assert "--force stops them" in said
     assert hub.rows(TRADING) == ACTIVE
-    code, said = operator.run("restore", "--compose", "--force", "kept")
+    code, said = operator.run("restore", "--compose", "--config", ROOT / "configs/compose.toml", "--force", "kept")
     assert code == 0, said
     project.until(lambda: hub.unready() is not None, "the hub's answer")
     assert (hub.rows(FILLS), hub.rows(TRADING), operator.word()) == (fills, HALTED, word)
