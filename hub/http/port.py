@@ -25,6 +25,7 @@ IDLE_S = 5
 ASKING_S = 10.0  # from the first byte, or the last answer, until a request is whole
 ANSWERING_S = 30.0
 DRAIN_S = 1
+TICK_S = 0.1  # uvicorn counts in these
 
 log = structlog.get_logger()
 
@@ -75,7 +76,35 @@ class BoundedProtocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Signals are the hub's to take."""
+    """Signals are the hub's to take, and its end is heard at once: a successor may be waiting for it (arbhub.turn)."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Take no more connections, give those there are a while, and let `serve` return."""
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        """As uvicorn's, which looks whether it is to end ten times a second."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._ending.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, which waits for a tenth of a second even where nobody is connected."""
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+            return
+        for server in self.servers:
+            server.close()
+        for bound in sockets or []:
+            bound.close()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -102,7 +131,7 @@ async def http_port(hub: Hub, backing: Backing, shutdown: asyncio.Event) -> Asyn
             log.info("serving", service="http", port=bound.getsockname()[1])
             yield
         finally:
-            server.should_exit = True
+            server.end()
             await served
             routes.trades.close()
 
