@@ -170,8 +170,6 @@ class Link(Generic[P]):
         try:
             self._begin()
             parts = [asyncio.create_task(part) for part in (self._write(call), self._read(call), self._watch())]
-            for part in parts:
-                part.add_done_callback(_seen)
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             was_up = self.up
         finally:
@@ -195,10 +193,10 @@ class Link(Generic[P]):
         parts[-1].cancel()
         try:
             await asyncio.wait(parts, timeout=LINGER_S)
-        finally:  # cancelled once more while it waits, too
+        finally:  # for who is cancelled amid this, too: what they raised would be a complaint of the loop later
             for part in parts:
                 part.cancel()
-        await asyncio.gather(*parts, return_exceptions=True)
+            await asyncio.gather(*parts, return_exceptions=True)
 
     async def _write(self, call: Call) -> None:
         while self.open:
@@ -277,12 +275,6 @@ class Link(Generic[P]):
         self._flights.clear()
         self.up = self.open = False
         self._peer.down(lost)
-
-
-def _seen(part: Part) -> None:
-    """Whatever a part fails with, it is only the link's to explain."""
-    if not part.cancelled():
-        part.exception()
 
 
 async def _status(call: Call) -> str:
