@@ -175,7 +175,7 @@ start_all() { # IMAGE: 0 when everything is well
     local by until found
     by=$(running_image executor)
     if [ -n "$by" ] && [ "$by" != "$1" ]; then fit_ledger "$by" "$1" || return 1; fi
-    HUB_IMAGE=$1 docker compose up --detach --quiet-pull "${only[@]}" >/dev/null || return 1
+    HUB_IMAGE=$1 docker compose --progress quiet up --detach --quiet-pull "${only[@]}" >/dev/null || return 1
     until=$((SECONDS + timeout))
     while found=$(sick "${only[@]}"); [ -n "$found" ]; do
         if [ "$SECONDS" -ge "$until" ]; then step "not well after $timeout s: $found"; return 1; fi
