@@ -81,11 +81,16 @@ comes() { # CONTAINER COMMAND...
 
 last_words() { docker logs --tail 3 "$1" 2>&1 | sed 's/^/        /' >&2; }
 
+# Starts the old one again, or, where it was removed already, another one of its image.
+revive() { # CONTAINER IMAGE
+    if exists "$1"; then docker start "$1" >/dev/null; else image=$2 start; fi
+}
+
 # However this ends, somebody serves: until the old one is stopped, the successor goes; after that it is who serves; and
 # where the old one was stopped before there was a successor ($down), it is started again.
 new='' stopped='' down=''
 undo() {
-    if [ -n "$down" ]; then docker start "$down" >/dev/null; fi
+    if [ -n "$down" ]; then revive "$down" "$theirs" || true; fi
     if [ -n "$new" ] && [ -z "$stopped" ] && exists "$new"; then docker rm --force "$new" >/dev/null; fi
     rm -f "$before" "$before.said"
 }
@@ -117,12 +122,14 @@ probe() { # the successor, before it gets anything to do
 }
 
 back() { # to the old one, as the successor does not do
+    local old=$1
     last_words "$new"
     docker rm --force "$new" >/dev/null
     new='' down=''
     if [ "$service" = executor ]; then "$here/ledger.sh" --by "$image" "$2" || true; fi # it may have taken it up
-    docker start "$1" >/dev/null
-    if comes "$1" healthy "$1"; then said "$2 serves again"; else said "$2 was started again, and is not healthy yet"; fi
+    revive "$1" "$2"
+    old=${new:-$old}
+    if comes "$old" healthy "$old"; then said "$2 serves again"; else said "$2 was started again, and is not healthy yet"; fi
     fail "$service: $image $3, so $2 was started again; its last lines are above" 1
 }
 
@@ -131,7 +138,7 @@ settle_in() { # the successor serves: whether it does it well
     if [ -n "$was_ready" ]; then
         comes "$new" hub_ready || back "$1" "$2" "serves, but the hub did not become ready with it"
     fi
-    docker rm "$1" >/dev/null
+    if exists "$1"; then docker rm "$1" >/dev/null; fi
     new='' stopped=''
     said "$image serves instead of $2"
 }
@@ -150,6 +157,7 @@ step_down() { # CONTAINER IMAGE: an executor whose ledger is newer than its succ
     docker stop "$1" >/dev/null
     "$here/ledger.sh" --by "$2" "$image" || fail "$service: the ledger was not taken down, so $2 was started again" 1
     said "the ledger is as $image knows it"
+    docker rm "$1" >/dev/null # compose would start it too
     start || back "$1" "$2" "cannot be started"
     down=''
     settle_in "$1" "$2"

@@ -24,8 +24,8 @@ fail() {
     exit "${2:-2}"
 }
 
-# `arbhub ledger` in an executor's container of its own, which reaches the database and has its password.
-ledger() { HUB_IMAGE=$by docker compose run --rm --no-deps --no-TTY executor ledger "$@" --config /etc/arbhub.toml </dev/null; }
+# IMAGE WORDS...: `arbhub ledger` in an executor's container of its own, which reaches the database and has its password.
+ledger() { HUB_IMAGE=$1 docker compose run --rm --no-deps --no-TTY executor ledger "${@:2}" --config /etc/arbhub.toml </dev/null; }
 
 by='' dry='' for=''
 while [ "$#" -gt 0 ]; do
@@ -39,14 +39,15 @@ while [ "$#" -gt 0 ]; do
 done
 { [ -n "$by" ] && [ -n "$for" ]; } || fail "which images: --by IMAGE FOR"
 
-head_of() {
-    docker run --rm --network none "$1" ledger head ||
-        fail "$1 does not say which ledger it knows (ledger head): it is too old to be changed for another without care" 1
-}
-known=$(head_of "$for")
-newest=$(head_of "$by")
-[[ $newest > $known ]] || exit 0 # then nobody can have taken the ledger beyond it
-at=$(ledger revision | tail -n 1)
+head_of() { docker run --rm --network none "$1" ledger head 2>/dev/null; }
+
+known=$(head_of "$for") || fail "$for does not say which ledger it knows (arbhub ledger head): it is too old to follow" 1
+if newest=$(head_of "$by"); then
+    [[ $newest > $known ]] || exit 0 # then nobody can have taken the ledger beyond it
+    at=$(ledger "$by" revision | tail -n 1)
+else # older than the question: the other one knows what it is looking at
+    at=$(ledger "$for" revision | tail -n 1)
+fi
 { [ "$at" != none ] && [[ $at > $known ]]; } || exit 0
 [ -z "$dry" ] || exit 3
-ledger migrate --to "$known" || fail "the ledger stays at $at: $by does not take it down to $known, which is all that $for knows" 1
+ledger "$by" migrate --to "$known" || fail "the ledger stays at $at: $by does not take it down to $known, which is all that $for knows" 1
