@@ -64,7 +64,8 @@ def ends(id):
 def add(service, image):
     world["count"] += 1
     id = f"{service}-{world['count']}"
-    boxes[id] = {"service": service, "image": image, "state": "created", "waits": False, "environment": world["environment"]}
+    boxes[id] = {"service": service, "image": image, "state": "created", "waits": False}
+    boxes[id]["environment"] = world["environment"]
     did("start", id, image)
     begin(id)
     return id
@@ -84,7 +85,8 @@ if words[:2] == ["run", "--detach"]:
     image = words[words.index("engine") - 1]
     id = "trial"
     says = images[image].get("starts")
-    boxes[id] = {"service": "trial", "image": image, "state": "exited" if says else "running", "waits": False, "says": says}
+    boxes[id] = {"service": "trial", "image": image, "state": "exited" if says else "running", "waits": False}
+    boxes[id]["says"] = says
     did("try", image, os.path.basename(words[words.index("--volume") + 1].split(":")[0]))
     end(0, id)
 if words[:2] == ["run", "--rm"] and words[-2:] == ["ledger", "head"]:
@@ -188,10 +190,8 @@ class ToldEngine:
         (folder / "bin").mkdir()
         self._program("bin/docker", f"#!{sys.executable} -IS\n{PROGRAM}")
         self._program("backup", f'#!/bin/sh\necho "backup $*" >>{folder}/backups\nexit ${{BACKUP_CODE:-0}}\n')
-        boxes = {
-            f"{name}-0": {"service": name, "image": "arbhub:a", "state": "running", "waits": False, "environment": "compose"}
-            for name in ORDER
-        }  # fmt: skip  # a container is a line
+        box = {"image": "arbhub:a", "state": "running", "waits": False, "environment": "compose"}
+        boxes = {f"{name}-0": box | {"service": name} for name in ORDER}
         images = {"arbhub:a": {"head": "0001"}, "arbhub:b": {"head": "0001"}}
         self._write(
             images=images, containers=boxes, done=[], count=0, ledger="0001", ready=True, turns=turns, services=ORDER,
