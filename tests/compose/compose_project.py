@@ -109,6 +109,11 @@ class Project:
         found = [json.loads(line) for line in lines if line]
         return {state["Service"]: state for state in found}
 
+    def image_of(self, service: str) -> str:
+        """What its one container was made of."""
+        (container,) = self.compose("ps", "--all", "--quiet", service).split()
+        return _docker("inspect", "--format", "{{.Config.Image}}", container)
+
     def started_at(self, service: str) -> str:
         """When its container began last."""
         return _docker("inspect", "--format", "{{.State.StartedAt}}", self.states()[service]["ID"])

@@ -83,16 +83,18 @@ def test_only_pages_are_published_and_only_here(name: str) -> None:
     service = SERVICES[name]
     ports = service.get("ports", [])
     assert bool(ports) == (name in PAGES)
-    assert all(re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z]+_PORT-\d+\}:\d+", port) for port in ports)
+    assert all(re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z]+_PORT-\d+(-\d+)?\}:\d+", port) for port in ports)
     if name == "secrets":
         assert service["network_mode"] == "none"
     else:
-        assert service["networks"] == (["backend", "pages"] if name in PAGES else ["backend"])
+        more = ["pages"] if name in PAGES else ["venues"] if name == "feed" else []
+        assert service["networks"] == ["backend", *more]
 
 
-def test_no_network_leads_out() -> None:
-    """One is internal, and the other hands no packet on."""
+def test_one_network_leads_out() -> None:
+    """The feed's, to the venues; of the others one is internal, and one hands no packet on."""
     networks = COMPOSE["networks"]
+    assert set(networks) == {"backend", "pages", "venues"}
     assert networks["backend"]["internal"] is True
     assert networks["pages"]["driver_opts"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
 
@@ -120,9 +122,17 @@ def test_no_secret_stands_in_the_file(name: str) -> None:
             assert volume.endswith(":ro") == (name != "secrets")
 
 
-def test_the_configuration_fits_the_file() -> None:
-    """Each service listens at the port at which the others look for it, under its name."""
-    settings = load(ROOT / "configs" / "compose.toml", environ={})
+def told(name: str) -> dict[str, str]:
+    """A service's variables, where nobody has set what they come from."""
+    said: dict[str, str] = SERVICES[name]["environment"]
+    return {key: re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value) for key, value in said.items()}
+
+
+@pytest.mark.parametrize("configuration", ["compose", "testing", "staging", "production"])
+def test_every_configuration_fits_the_file(configuration: str) -> None:
+    """Whichever is mounted: each service listens at the port at which the others look for it, under its name."""
+    file = ROOT / "configs" / f"{configuration}.toml"
+    settings = load(file, environ=told("hub"))
     addresses = {f"engine-{name}": str(engine.place) for name, engine in settings.engines.table().items()}
     addresses |= {"hub": settings.hub.listen, "executor": settings.executor.listen}
     for name, address in addresses.items():
@@ -130,9 +140,30 @@ def test_the_configuration_fits_the_file() -> None:
         assert host == name
         command = SERVICES[name]["command"]
         assert command[-1].endswith(f"=0.0.0.0:{port}")
-        load(ROOT / "configs" / "compose.toml", [command[-1]], environ={})
+        load(file, [command[-1]], environ=told(name))
         assert SERVICES[name]["healthcheck"]["test"][-1] == f"127.0.0.1:{port}"
-    assert settings.executor.trading_mode == "paper"
+    assert settings.feed.listen.rpartition(":")[2] == SERVICES["feed"]["healthcheck"]["test"][-1].rpartition(":")[2]
+
+
+def test_what_runs_by_itself_trades_on_paper() -> None:
+    """Where nobody names a configuration."""
+    assert load(ROOT / "configs" / "compose.toml", environ=told("executor")).executor.trading_mode == "paper"
+
+
+def test_one_at_a_time_serves() -> None:
+    """Who may be there once only takes turns, each by a file of its own, in a folder that both containers have."""
+    files = {}
+    for name, service in SERVICES.items():
+        command = service.get("command", [])
+        if "--turn" in command:
+            files[name] = command[command.index("--turn") + 1]
+            assert "turns:/run/arbhub/turns" in service["volumes"]
+        else:
+            assert not any(volume.startswith("turns:") for volume in service.get("volumes", []))
+    assert {name: Path(file).parent for name, file in files.items()} == dict.fromkeys(
+        ("feed", "hub", "engine-risk", "executor"), Path("/run/arbhub/turns")
+    )
+    assert len(set(files.values())) == len(files)
 
 
 def test_prometheus_takes_its_configuration() -> None:

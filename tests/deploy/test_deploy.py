@@ -295,9 +295,9 @@ def test_a_commit_is_built_from_what_is_committed(engine: ToldEngine, tmp_path: 
         subprocess.run([*git, *words], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     (clone / "dirty").write_text("not committed")
-    words = ("--env", "compose", "--mode", "hotfix", "--only", "hub", "--settle", "0", "--timeout", "0")
-    assert engine.run(clone / "deploy/deploy.sh", *words, "--version", "main")[0] == 0
-    assert engine.run(clone / "deploy/deploy.sh", *words, "--version", "v1")[0] == 0
+    hotfix = ("--env", "compose", "--mode", "hotfix", "--only", "hub", "--settle", "0", "--timeout", "0")
+    assert engine.run(clone / "deploy/deploy.sh", *hotfix, "--version", "main")[0] == 0
+    assert engine.run(clone / "deploy/deploy.sh", *hotfix, "--version", "v1")[0] == 0
     built = [line for line in engine.done() if line.startswith("build")]
     assert built == [f"build arbhub:{commit[:12]} configs deploy", "build arbhub:v1 configs deploy"]
     assert engine.history() == [["found", "a"], ["hotfix", commit[:12]], ["hotfix", "v1"]]

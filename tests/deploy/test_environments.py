@@ -45,6 +45,21 @@ def test_an_environment_is_what_it_is_meant_to_be(name: str, mode: str, max_posi
     assert (said["DEPLOY_ENVIRONMENT"], said["DEPLOY_CONFIG"]) == (name, f"configs/{name}.toml")
 
 
+@pytest.mark.parametrize(("name", "sandboxes"), [("compose", "1"), *((name, "0") for name in ("testing", *LIVE))])
+def test_compose_knows_what_to_run(name: str, sandboxes: str) -> None:
+    """The environment's name and configuration, and a sandbox only where the venues are its own."""
+    said = variables(name)
+    assert (said["DEPLOY_ENVIRONMENT"], said["DEPLOY_CONFIG"]) == (name, f"configs/{name}.toml")
+    assert said["DEPLOY_SANDBOXES"] == sandboxes
+    assert all(address.startswith("http://sandbox:") == (sandboxes == "1") for address in rest_urls(name))
+
+
+def rest_urls(name: str) -> list[str]:
+    """Where the feed asks, where the configuration says so."""
+    venues = load(CONFIGS / f"{name}.toml", environ={}).feed.venues.values()
+    return [venue.rest_url.reveal() for venue in venues if venue.rest_url]
+
+
 @pytest.mark.parametrize("name", ["testing", *LIVE])
 def test_variables_change_no_decision(name: str) -> None:
     """A file is valid alone, and decides what it decides with its variables."""
@@ -58,7 +73,7 @@ def test_replays_have_no_limits() -> None:
 
 def test_no_configuration_is_forgotten_here() -> None:
     """Every environment has both files, and there are no others."""
-    assert {file.name.removeprefix(".env.") for file in CONFIGS.glob(".env.*")} == {"testing", *LIVE}
+    assert {file.name.removeprefix(".env.") for file in CONFIGS.glob(".env.*")} == {"compose", "testing", *LIVE}
 
 
 @pytest.mark.parametrize("name", ["testing", *LIVE])
