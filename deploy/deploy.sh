@@ -28,7 +28,8 @@ usage: deploy/deploy.sh --env E --mode M --version V [--only SERVICE]... [--time
 
 Exit code: 0 done; 1 failed, and what served before serves; 2 refused, and nothing was touched; 130 interrupted: what
 serves goes on, some of it of the new version. What was deployed is in .deployed/E (DEPLOY_STATE names another folder).
-COMPOSE_FILE and COMPOSE_PROJECT_NAME are heeded; PIP_CONF is for builds behind a package mirror.
+COMPOSE_FILE and COMPOSE_PROJECT_NAME are heeded; PIP_CONF is for builds behind a package mirror; BACKUP names another
+program for deploy/backup.sh.
 USAGE
 }
 
@@ -127,7 +128,7 @@ same_environment() { # as what runs: two of them never share a ledger
 back_up() {
     local folder
     folder=$state/backups/$env-$(date -u +%Y%m%dT%H%M%SZ)
-    "$backup" --compose --env "$env" "$folder" >/dev/null || return 1
+    "$backup" --compose "$folder" >/dev/null || return 1
     step "executor: the ledger is backed up in $folder"
 }
 

@@ -179,6 +179,4 @@ def test_a_broken_release_changes_nothing(
     assert (project.image_of("hub"), project.image_of("engine-fee"), project.states()["hub"]["ID"]) == before
     assert not project.unwell()
     hub.until_more_fills()
-    report = client.report()
-    answered_once(report)
-    assert report["streams"] == 1
+    answered_once(client.report())
