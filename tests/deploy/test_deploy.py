@@ -10,6 +10,7 @@ from told_engine import DEPLOY, ORDER, ToldEngine
 
 A, B = dict.fromkeys(ORDER, "arbhub:a"), dict.fromkeys(ORDER, "arbhub:b")
 ROLLING = ("--env", "compose", "--mode", "rolling", "--version", "b")
+EXECUTOR = ("--only", "executor")  # the one that has a ledger; all seven take their time
 
 
 def ports() -> dict[str, str]:
@@ -49,15 +50,17 @@ def test_rolling_replaces_one_after_the_other(engine: ToldEngine) -> None:
 
 def test_the_ledger_is_backed_up_before_the_executor_is_replaced(engine: ToldEngine) -> None:
     """Once, of the running project; where that fails the executor is left alone, and all is as it was."""
-    assert engine.deploy(*ROLLING)[0] == 0
+    assert engine.deploy(*ROLLING, *EXECUTOR)[0] == 0
     (call,) = engine.backups()
     assert call.startswith("backup --compose")
-    code, said = engine.deploy("--env", "compose", "--mode", "rolling", "--version", "a", BACKUP_CODE="1")
+    code, said = engine.deploy(
+        "--env", "compose", "--mode", "rolling", "--version", "a", "--only", "engine-risk", *EXECUTOR, BACKUP_CODE="1"
+    )
     assert code == 1
     assert said.splitlines()[-1] == (
         "deploy.sh: the ledger cannot be backed up, so the executor was left alone and the version before serves"
     )
-    assert engine.runs() == B
+    assert engine.runs() == A | {"executor": "arbhub:b"}
 
 
 def test_a_hotfix_replaces_what_it_names_without_a_backup(engine: ToldEngine) -> None:
@@ -101,8 +104,8 @@ def test_a_probe_that_fails_stops_nothing(engine: ToldEngine) -> None:
 def test_a_hub_that_was_not_ready_need_not_be(engine: ToldEngine) -> None:
     """A deployment may be what mends it; where it was ready, it must be so again."""
     engine.has(ready=False)
-    assert engine.deploy(*ROLLING)[0] == 0
-    assert engine.runs() == B
+    assert engine.deploy(*ROLLING, "--only", "hub")[0] == 0
+    assert engine.runs() == A | {"hub": "arbhub:b"}
 
 
 def test_what_an_interrupted_run_left_is_cleared_away(engine: ToldEngine) -> None:
@@ -118,12 +121,12 @@ def test_what_an_interrupted_run_left_is_cleared_away(engine: ToldEngine) -> Non
 
 def test_previous_is_the_version_before(engine: ToldEngine) -> None:
     """There and back again; without a version before, or without its image, that is said."""
-    assert engine.deploy(*ROLLING)[0] == 0
-    back = ("--env", "compose", "--mode", "rolling", "--version", "previous")
+    assert engine.deploy(*ROLLING, "--only", "feed")[0] == 0
+    back = ("--env", "compose", "--mode", "rolling", "--version", "previous", "--only", "feed")
     assert engine.deploy(*back)[0] == 0
     assert engine.runs() == A
     assert engine.deploy(*back)[0] == 0
-    assert engine.runs() == B
+    assert engine.runs() == A | {"feed": "arbhub:b"}
     assert engine.history() == [["found", "a"], ["rolling", "b"], ["rolling", "a"], ["rolling", "b"]]
     (engine.folder / "state/compose").write_text("2026-01-01T00:00:00Z rolling b\n")
     code, said = engine.deploy(*back)
@@ -139,32 +142,32 @@ def test_previous_is_the_version_before(engine: ToldEngine) -> None:
 def test_an_older_release_gets_the_ledger_that_it_knows(engine: ToldEngine) -> None:
     """The executor is stopped, the newer release takes the ledger down, and the older one starts."""
     engine.image("arbhub:b", head="0002")
-    assert engine.deploy(*ROLLING)[0] == 0
+    assert engine.deploy(*ROLLING, *EXECUTOR)[0] == 0
     assert engine.ledger() == "0002"
     before = len(engine.done())
-    code, said = engine.deploy("--env", "compose", "--mode", "rolling", "--version", "previous", "--only", "executor")
+    code, said = engine.deploy("--env", "compose", "--mode", "rolling", "--version", "previous", *EXECUTOR)
     assert code == 0, said
     assert engine.ledger() == "0001"
     assert engine.done()[before + 1 :] == [
-        "stop executor-5", "migrate 0001 arbhub:b", "rm executor-5", "start executor-8 arbhub:a"
+        "stop executor-1", "migrate 0001 arbhub:b", "rm executor-1", "start executor-2 arbhub:a"
     ]  # fmt: skip  # one story
 
 
 def test_a_ledger_that_cannot_be_taken_down_stays(engine: ToldEngine) -> None:
     """And so does the executor that knows it."""
     engine.image("arbhub:b", head="0002", migrates=False)
-    assert engine.deploy(*ROLLING)[0] == 0
-    code, said = engine.deploy("--env", "compose", "--mode", "rolling", "--version", "a", "--only", "executor")
+    assert engine.deploy(*ROLLING, *EXECUTOR)[0] == 0
+    code, said = engine.deploy("--env", "compose", "--mode", "rolling", "--version", "a", *EXECUTOR)
     assert code == 1
     assert "the ledger stays at 0002: arbhub:b does not take it down to 0001" in said
-    assert engine.runs() == B
+    assert engine.runs() == A | {"executor": "arbhub:b"}
     assert engine.ledger() == "0002"
 
 
 def test_a_failure_after_the_ledger_went_up_takes_it_down_again(engine: ToldEngine) -> None:
     """The hub comes after the executor: where it fails, the executor of before gets the ledger of before."""
     engine.image("arbhub:b", head="0002", fails=["hub"])
-    code, said = engine.deploy(*ROLLING)
+    code, said = engine.deploy(*ROLLING, *EXECUTOR, "--only", "hub")
     assert code == 1, said
     assert engine.runs() == A
     assert engine.ledger() == "0001"
