@@ -83,24 +83,29 @@ last_words() { docker logs --tail 3 "$1" 2>&1 | sed 's/^/        /' >&2; }
 
 # Starts the old one again, or, where it was removed already, another one of its image.
 revive() { # CONTAINER IMAGE
-    if exists "$1"; then docker start "$1" >/dev/null; else image=$2 start; fi
+    if exists "$1"; then docker start "$1" >/dev/null; else image=$2 && start; fi
 }
 
 # However this ends, somebody serves: until the old one is stopped, the successor goes; after that it is who serves; and
 # where the old one was stopped before there was a successor ($down), it is started again.
-new='' stopped='' down=''
+new='' stopped='' down='' starting=''
 undo() {
-    if [ -n "$down" ]; then revive "$down" "$theirs" || true; fi
+    if [ -n "$starting" ] && [ -z "$new" ]; then new=$(newcomer); fi
+    if [ -n "$down" ] && [ -z "$new" ]; then revive "$down" "$theirs" || true; fi
     if [ -n "$new" ] && [ -z "$stopped" ] && exists "$new"; then docker rm --force "$new" >/dev/null; fi
     rm -f "$before" "$before.said"
 }
 
+newcomer() { docker compose ps --all --quiet "$service" | sort | comm -13 "$before" -; }
+
 start() { # a second container of the new image beside what runs; its id is in $new
     local created=0
     docker compose ps --all --quiet "$service" | sort >"$before"
+    starting=yes
     HUB_IMAGE=$image docker compose up --detach --no-deps --no-recreate --no-build \
         --scale "$service=$(($(running | wc -l) + 1))" "$service" >/dev/null 2>"$before.said" || created=$?
-    new=$(docker compose ps --all --quiet "$service" | sort | comm -13 "$before" -)
+    new=$(newcomer)
+    starting=''
     [ -n "$new" ] || { cat "$before.said" >&2; fail "$service: no container of $image could be started" 1; }
     return "$created"
 }

@@ -108,6 +108,17 @@ def test_a_hub_that_was_not_ready_need_not_be(engine: ToldEngine) -> None:
     assert engine.runs() == A | {"hub": "arbhub:b"}
 
 
+def test_an_interrupted_one_leaves_what_serves(engine: ToldEngine) -> None:
+    """The successor that was waited for goes, what was replaced before it stays replaced, and that is said."""
+    engine.image("arbhub:b", deaf=["engine-fee"])
+    code, said = engine.interrupted("start engine-fee-2 arbhub:b", *ROLLING)
+    assert code == 130
+    assert said.splitlines()[-1].endswith("interrupted: what serves goes on; arbhub:b serves as engine-spread")
+    assert engine.runs() == A | {"engine-spread": "arbhub:b"}
+    assert engine.containers() == len(ORDER)
+    assert engine.history() == [["found", "a"]]
+
+
 def test_what_an_interrupted_run_left_is_cleared_away(engine: ToldEngine) -> None:
     """A container that was stopped, and one that waits for a turn that never came."""
     box = {"service": "hub", "image": "arbhub:b", "environment": "compose"}

@@ -6,10 +6,16 @@ granted. Time does not pass in it: a container is at once what its image makes o
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import stamina
+from stamina.instrumentation import set_on_retry_hooks
+
+set_on_retry_hooks([])  # each look that comes too early would be a line
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ORDER = ["engine-spread", "engine-fee", "engine-liquidity", "engine-risk", "executor", "hub", "feed"]
@@ -180,6 +186,10 @@ sys.exit(9)
 '''
 
 
+class NotYetError(Exception):
+    """What is waited for has not come."""
+
+
 class ToldEngine:
     """An engine of a test's own, with every service running version `a`, and images a and b."""
 
@@ -187,6 +197,10 @@ class ToldEngine:
         """`turns` are the services with one writer at a time, and the port that each is asked at."""
         self.folder, self._file = folder, folder / "world.json"
         self._path = f"{folder / 'bin'}:{os.environ['PATH']}"
+        self._environment = os.environ | {
+            "PATH": self._path, "WORLD": str(self._file), "DEPLOY_STATE": str(folder / "state"),
+            "BACKUP": str(folder / "backup"),
+        }  # fmt: skip  # a place each
         (folder / "bin").mkdir()
         self._program("bin/docker", f"#!{sys.executable} -IS\n{PROGRAM}")
         self._program("backup", f'#!/bin/sh\necho "backup $*" >>{folder}/backups\nexit ${{BACKUP_CODE:-0}}\n')
@@ -214,15 +228,24 @@ class ToldEngine:
 
     def run(self, script: Path, *words: str, **environ: str) -> tuple[int, str]:
         """Run any script where this is the engine."""
-        ran = subprocess.run(
-            ["bash", str(script), *words],
-            env=os.environ | {
-                "PATH": self._path, "WORLD": str(self._file), "DEPLOY_STATE": str(self.folder / "state"),
-                "BACKUP": str(self.folder / "backup"),
-            } | environ,
-            check=False, capture_output=True, text=True,
-        )  # fmt: skip  # the words of one command stay together
+        command = ["bash", str(script), *words]
+        ran = subprocess.run(command, env=self._environment | environ, check=False, capture_output=True, text=True)
         return ran.returncode, ran.stdout + ran.stderr
+
+    def interrupted(self, when: str, *words: str) -> tuple[int, str]:
+        """Run deploy.sh, and press Ctrl-C once something was done."""
+        with subprocess.Popen(
+            ["bash", str(DEPLOY / "deploy.sh"), *words, "--settle", "0", "--timeout", "60"],
+            env=self._environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        ) as process:  # fmt: skip  # the words of one command stay together
+            for attempt in stamina.retry_context((NotYetError, json.JSONDecodeError), attempts=None, timeout=60.0,
+                                                 wait_initial=0.05, wait_max=0.05):  # fmt: skip
+                with attempt:  # the file may be half written
+                    if when not in self.done():
+                        raise NotYetError
+            os.killpg(process.pid, signal.SIGINT)
+            said, _ = process.communicate(timeout=60)
+        return process.returncode, said
 
     def runs(self) -> dict[str, str]:
         """The image that serves as each service, from what runs and does not wait."""
