@@ -1,7 +1,6 @@
 """deploy/deploy.sh and handover.sh on an engine that does as it is told: the order of steps, refusals, undoing."""
 
 import fcntl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -293,25 +292,3 @@ def test_a_dry_run_does_nothing(engine: ToldEngine) -> None:
     assert engine.runs() == A
     assert [line for line in engine.done() if not line.startswith("try")] == []
     assert engine.history() == [["found", "a"]]
-
-
-def test_a_commit_is_built_from_what_is_committed(engine: ToldEngine, tmp_path: Path) -> None:
-    """Never from files that are not; a branch moves, so its commit is the version; a tag is one itself."""
-    clone = tmp_path / "clone"
-    git = ("git", "-C", str(clone), "-c", "user.name=t", "-c", "user.email=t@example.com")
-    (clone / "deploy").mkdir(parents=True)
-    for file in (*DEPLOY.glob("*.sh"), *DEPLOY.glob("*.yaml")):
-        (clone / "deploy" / file.name).write_bytes(file.read_bytes())
-        (clone / "deploy" / file.name).chmod(file.stat().st_mode)
-    (clone / "configs").mkdir()
-    (clone / "configs/.env.compose").write_text("DEPLOY_CONFIG=configs/compose.toml\n")
-    for words in (("init", "-q", "-b", "main"), ("add", "."), ("commit", "-q", "-m", "one"), ("tag", "v1")):
-        subprocess.run([*git, *words], check=True)
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    (clone / "dirty").write_text("not committed")
-    hotfix = ("--env", "compose", "--mode", "hotfix", "--only", "hub", "--settle", "0", "--timeout", "0")
-    assert engine.run(clone / "deploy/deploy.sh", *hotfix, "--version", "main")[0] == 0
-    assert engine.run(clone / "deploy/deploy.sh", *hotfix, "--version", "v1")[0] == 0
-    built = [line for line in engine.done() if line.startswith("build")]
-    assert built == [f"build arbhub:{commit[:12]} configs deploy", "build arbhub:v1 configs deploy"]
-    assert engine.history() == [["found", "a"], ["hotfix", commit[:12]], ["hotfix", "v1"]]
