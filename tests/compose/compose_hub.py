@@ -24,12 +24,16 @@ class ComposeHub:
         status, text = self.page("/ready", self.token)
         return json.loads(text)["reasons"] if status in (200, 503) else None
 
-    def decisions(self) -> dict[str, float]:
-        """How many there have been, by reason."""
+    def metric(self, name: str, label: str) -> dict[str, float]:
+        """A metric's values by a label."""
         status, text = self.page("/metrics", self.token)
         assert status == 200, text
         families = {family.name: family for family in text_string_to_metric_families(text)}
-        return {sample.labels["reason"]: sample.value for sample in families["arbhub_decisions"].samples}
+        return {sample.labels[label]: sample.value for sample in families[name].samples}
+
+    def decisions(self) -> dict[str, float]:
+        """How many there have been, by reason."""
+        return self.metric("arbhub_decisions", "reason")
 
     def until_ready(self) -> None:
         """Wait until it says so."""

@@ -109,14 +109,18 @@ class Project:
         found = [json.loads(line) for line in lines if line]
         return {state["Service"]: state for state in found}
 
+    def containers(self, service: str) -> list[str]:
+        """Their ids, the ones that run no more among them."""
+        return self.compose("ps", "--all", "--quiet", service).split()
+
     def image_of(self, service: str) -> str:
         """What its one container was made of."""
-        (container,) = self.compose("ps", "--all", "--quiet", service).split()
-        return _docker("inspect", "--format", "{{.Config.Image}}", container)
+        (container,) = self.containers(service)
+        return docker("inspect", "--format", "{{.Config.Image}}", container)
 
     def started_at(self, service: str) -> str:
         """When its container began last."""
-        return _docker("inspect", "--format", "{{.State.StartedAt}}", self.states()[service]["ID"])
+        return docker("inspect", "--format", "{{.State.StartedAt}}", self.states()[service]["ID"])
 
     def unwell(self) -> list[str]:
         """The services that are not healthy; `secrets` is well once it has ended as it should."""
@@ -151,7 +155,7 @@ class Project:
 
     def image_bytes(self, image: str) -> int:
         """What an image takes on disk, unpacked."""
-        return int(_docker("image", "inspect", "--format", "{{.Size}}", image))
+        return int(docker("image", "inspect", "--format", "{{.Size}}", image))
 
     def _built(self) -> list[str]:
         return [name for name in self.services if "build" in self.file["services"][name]]
@@ -164,8 +168,10 @@ class Project:
         return build["dockerfile"] == "deploy/Dockerfile" and is_here("python:3.11-slim-bookworm")
 
 
-def _docker(*words: str) -> str:
-    done = subprocess.run(("docker", *words), capture_output=True, text=True, timeout=60, check=True)
+def docker(*words: str, timeout_s: float = 120.0) -> str:
+    """What the docker command answers; a failure fails the test with what it said."""
+    done = subprocess.run(("docker", *words), capture_output=True, text=True, timeout=timeout_s, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.strip()
 
 

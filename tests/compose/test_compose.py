@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from compose_hub import ComposeHub
-from compose_project import DEVELOPMENT, FILE, ROOT, Project, page, told
+from compose_project import DEVELOPMENT, FILE, ROOT, Project, docker, page, told
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -113,6 +113,32 @@ def test_an_engine_goes_and_comes_back(project: Project, hub: ComposeHub, engine
     project.compose(mend, f"engine-{engine}")
     hub.until_ready()
     hub.until_more_fills()
+
+
+@pytest.mark.parametrize(("blow", "mend"), [("kill", "start"), ("pause", "unpause")])
+def test_a_replica_goes_and_trading_goes_on(project: Project, hub: ComposeHub, blow: str, mend: str) -> None:
+    """Of two replicas of an engine one goes, gone or hanging: the other one's verdicts are enough to approve."""
+
+    def up() -> float:
+        return hub.metric("arbhub_engine_replicas_up", "engine")["fee"]
+
+    scaled = ("up", "--detach", "--no-deps", "--no-recreate", "--no-build", "--scale")
+    (first,) = project.containers("engine-fee")
+    project.compose(*scaled, "engine-fee=2", "engine-fee")
+    project.until(lambda: up() == 2, "two replicas that can be asked", lambda: project.logs("engine-fee"))
+    docker(blow, first)
+    try:
+        project.until(lambda: up() == 1, "one that the hub knows to be away")
+        before = hub.decisions()["approved"]
+        project.until(
+            lambda: hub.decisions()["approved"] > before, "approvals without it", lambda: str(hub.decisions())
+        )
+        hub.until_more_fills()
+    finally:
+        docker(mend, first)
+        project.compose(*scaled, "engine-fee=1", "engine-fee")
+    project.until(lambda: not project.unwell(), "everybody healthy again", lambda: str(project.unwell()))
+    hub.until_ready()
 
 
 def test_a_service_that_ends_is_started_again(project: Project, hub: ComposeHub) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from compose_hub import ComposeHub
-from compose_project import FILE, ROOT, Project, told
+from compose_project import FILE, ROOT, Project, docker, told
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -42,13 +42,6 @@ BROKEN = """FROM {base}
 ENTRYPOINT ["sh", "-c", "if [ $1 = hub ]; then echo this hub is broken >&2; exit 3; fi; exec arbhub \\"$@\\"", "broken"]
 """
 EPOCHS, REVISION = "SELECT max(epoch) FROM epochs", "SELECT version_num::int FROM arbhub_ledger_version"
-
-
-def docker(*words: str, timeout_s: float = 120.0) -> str:
-    """What the docker command answers."""
-    done = subprocess.run(("docker", *words), capture_output=True, text=True, timeout=timeout_s, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")
