@@ -234,8 +234,9 @@ class ToldEngine:
 
     def interrupted(self, when: str, *words: str) -> tuple[int, str]:
         """Run deploy.sh, and press Ctrl-C once something was done."""
+        heeding = ["env", "--default-signal=INT"]  # where we run in the background, what we start would not
         with subprocess.Popen(
-            ["bash", str(DEPLOY / "deploy.sh"), *words, "--settle", "0", "--timeout", "60"],
+            [*heeding, "bash", str(DEPLOY / "deploy.sh"), *words, "--settle", "0", "--timeout", "60"],
             env=self._environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         ) as process:  # fmt: skip  # the words of one command stay together
             for attempt in stamina.retry_context((NotYetError, json.JSONDecodeError), attempts=None, timeout=60.0,
