@@ -263,6 +263,7 @@ async def test_stop_leaves_nothing_open(
     caplog.set_level(logging.WARNING)
     gc.collect()  # what tests before this one have left begins its own end now, and not in the midst of this one
     await asyncio.sleep(0)
+    recwarn.clear()
     others = asyncio.all_tasks()
     async with serving(sandbox) as port, feeding(feed_settings(port, VENUES)) as sink:
         await synchronised(sandbox, sink)
