@@ -57,7 +57,11 @@ def _sqlite(url: URL, shown: str) -> Engine:
 
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(
-            f"{file.resolve().as_uri()}?mode=ro", BUSY_S, isolation_level=None, check_same_thread=False, uri=True
+            f"{file.resolve().as_uri()}?mode=ro",
+            timeout=BUSY_S,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=True,
         )
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
