@@ -134,6 +134,7 @@ def test_a_replica_goes_and_trading_goes_on(project: Project, hub: ComposeHub, b
             lambda: hub.decisions()["approved"] > before, "approvals without it", lambda: str(hub.decisions())
         )
         hub.until_more_fills()
+        assert up() == 1  # all the while
     finally:
         docker(mend, first)
         project.compose(*scaled, "engine-fee=1", "engine-fee")
