@@ -11,7 +11,19 @@ import grpc
 import pytest
 import tomli_w
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from hub_probes import LONG_MS, ScriptedExecutor, SilentEngine, SlowEngine, cheap, client_of, dear, status_of, within
+from hub_probes import (
+    LONG_MS,
+    FakeEngine,
+    FeedClient,
+    ScriptedExecutor,
+    SilentEngine,
+    SlowEngine,
+    cheap,
+    client_of,
+    dear,
+    status_of,
+    within,
+)
 
 from arbhub.processes import free_ports
 from arbhub.service import channel
@@ -62,6 +74,20 @@ async def hub_process(folder: Path, executor: str, engines: dict[str, Any], **hu
         await process.wait()
 
 
+@contextlib.asynccontextmanager
+async def amid_a_round(folder: Path, engine: FakeEngine) -> AsyncIterator[tuple[HubProcess, FeedClient]]:
+    """A hub whose one engine elsewhere has been asked about two ticks of a client, and a minute to wait for it."""
+    async with contextlib.AsyncExitStack() as stack:
+        place = await stack.enter_async_context(engine.served())
+        made = hub_process(folder, "127.0.0.1:1", {"spread": {"place": place}}, deadline_ms=LONG_MS)
+        hub = await stack.enter_async_context(made)
+        await status_of(hub.address, lambda s: s.engines[0].up, "the engine")
+        client = await stack.enter_async_context(client_of(hub.address))
+        await client.send(cheap(), dear())
+        await engine.until(lambda: "batch" in engine.kinds(), "the question")
+        yield hub, client
+
+
 async def test_rounds_in_flight_are_finished(tmp_path: Path) -> None:
     """A question is out: its answer still counts, the decision reaches the client and the executor; then exit 0."""
     slow, executor = SlowEngine("spread"), ScriptedExecutor()
@@ -109,14 +135,7 @@ async def test_under_ticks_every_batch_is_answered_in_turn(tmp_path: Path) -> No
 async def test_who_comes_during_the_end_is_turned_away(tmp_path: Path) -> None:
     """A client whose stream was ended comes again at once: what it would be taken in with, nobody would answer."""
     slow = SlowEngine("spread")
-    async with contextlib.AsyncExitStack() as stack:
-        place = await stack.enter_async_context(slow.served())
-        made = hub_process(tmp_path, "127.0.0.1:1", {"spread": {"place": place}}, deadline_ms=LONG_MS)
-        hub = await stack.enter_async_context(made)
-        await status_of(hub.address, lambda s: s.engines[0].up, "the engine")
-        client = await stack.enter_async_context(client_of(hub.address))
-        await client.send(cheap(), dear())
-        await slow.until(lambda: "batch" in slow.kinds(), "the question")
+    async with amid_a_round(tmp_path, slow) as (hub, client), contextlib.AsyncExitStack() as stack:
         await hub.terminate()
         with pytest.raises(grpc.aio.AioRpcError, match="the hub is shutting down"):
             await stack.enter_async_context(client_of(hub.address))
@@ -143,15 +162,7 @@ async def test_an_engine_that_hangs_holds_up_no_end(tmp_path: Path) -> None:
 
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     """While it waits for a round that takes a minute: not 0, as it was not finished."""
-    silent = SilentEngine("spread")
-    async with contextlib.AsyncExitStack() as stack:
-        place = await stack.enter_async_context(silent.served())
-        made = hub_process(tmp_path, "127.0.0.1:1", {"spread": {"place": place}}, deadline_ms=LONG_MS)
-        hub = await stack.enter_async_context(made)
-        await status_of(hub.address, lambda s: s.engines[0].up, "the engine")
-        client = await stack.enter_async_context(client_of(hub.address))
-        await client.send(cheap(), dear())
-        await silent.until(lambda: "batch" in silent.kinds(), "the question")
+    async with amid_a_round(tmp_path, SilentEngine("spread")) as (hub, _):
         await hub.terminate()
         hub.process.terminate()
         assert await hub.ended() == 1
